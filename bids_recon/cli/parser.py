@@ -1,0 +1,284 @@
+"""The command line of `bids-recon`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import bids_recon
+from bids_recon.config import Settings, read_config_file
+from bids_recon.errors import DataError, MissingInputError, UsageError
+
+LEVELS = ("participant", "group")
+MEMORY = {"": 1, "M": 1, "G": 1024, "T": 1024**2}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser; options left out are absent from its result, so that a file may give them."""
+    parser = argparse.ArgumentParser(
+        prog="bids-recon",
+        description="Reconstruct the pictures people saw from their fMRI: a BIDS App.",
+        epilog="Documentation: docs/usage.md. A demonstration that needs no data: bids-recon-demo DIR.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("bids_dir", type=Path, help="folder of the BIDS data set")
+    parser.add_argument("output_dir", type=Path, help="folder for derivatives")
+    parser.add_argument(
+        "levels",
+        metavar="{participant,group}",
+        nargs="+",
+        choices=LEVELS,
+        help="levels of analysis; both may be given",
+    )
+    parser.add_argument("--version", action="version", version=f"bids-recon {bids_recon.__version__}")
+    parser.add_argument("-v", "--verbose", action="count", help="say more; twice for debugging")
+    _add_selection(parser.add_argument_group("what to work on"))
+    _add_pictures(parser.add_argument_group("pictures and splits"))
+    _add_responses(parser.add_argument_group("responses"))
+    _add_method(parser.add_argument_group("method"))
+    _add_execution(parser.add_argument_group("execution"))
+    return parser
+
+
+def _add(group: argparse._ArgumentGroup, *names: str, **options: Any) -> None:
+    """Add an option in both spellings, with hyphens and with underscores."""
+    spelled = [*names, *(f"--{n[2:].replace('-', '_')}" for n in names if "-" in n[2:] and n[:2] == "--")]
+    group.add_argument(*dict.fromkeys(spelled), **options)
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    _add(
+        group, "--participant-label", nargs="+", metavar="LABEL",
+        help="participants, with or without sub-, or a text file with one label a line",
+    )  # fmt: skip
+    _add(group, "--session-label", "--session-id", nargs="+", metavar="LABEL", help="sessions")
+    _add(group, "-t", "--task-id", nargs="+", metavar="TASK", help="tasks")
+    _add(
+        group, "--bids-filter-file", type=Path, metavar="FILE",
+        help='JSON of {"bold": {entity: value}}; other queries are ignored',
+    )  # fmt: skip
+    _add(group, "--skip-bids-validation", action="store_true", help="do not call the BIDS validator")
+    _add(group, "--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
+    _add(
+        group, "-d", "--derivatives", nargs="+", metavar="NAME=PATH",
+        help="derivatives to use; betas=PATH gives single-trial responses in place of BOLD",
+    )  # fmt: skip
+
+
+def _add_pictures(group: argparse._ArgumentGroup) -> None:
+    _add(
+        group, "--stimulus-spec", metavar="NAME|FILE",
+        help="how events name pictures: a preset (such as ds001246) or a TOML file; default: the BIDS way",
+    )  # fmt: skip
+    _add(group, "--stimuli", nargs="+", type=Path, metavar="PATH", help="folders of pictures, searched first")
+    _add(
+        group, "--split", metavar="SPEC",
+        help="session:train=REGEX,NAME=REGEX | task:... | column:COLUMN:train=REGEX,NAME=REGEX | repeats:N"
+        " | kfold:K | leave-one-stimulus-out",
+    )  # fmt: skip
+    _add(
+        group, "--on-leak", choices=("stop", "drop", "allow"),
+        help="when training and test share a picture: stop (default), drop it from training, or go on",
+    )  # fmt: skip
+
+
+def _add_responses(group: argparse._ArgumentGroup) -> None:
+    _add(
+        group, "--roi", nargs="+", metavar="NAME",
+        help="regions: labels of masks found, NAME=FILE.nii.gz, or brain (default: every region found)",
+    )  # fmt: skip
+    _add(group, "--glm", metavar="NAME", help="single-trial estimator (default: block-average)")
+    _add(
+        group, "--hrf-shift", type=float, metavar="SECONDS",
+        help="haemodynamic delay of the block average (default: the stimulus spec's, else 4)",
+    )  # fmt: skip
+    _add(
+        group, "--zscore", choices=("run", "all", "none"),
+        help="z-score by training trials, within run or over all (default: run for BOLD, all for betas)",
+    )  # fmt: skip
+    _add(
+        group,
+        "--responses-only",
+        action="store_true",
+        help="stop after single-trial responses; no pictures needed",
+    )
+    _add(
+        group, "--no-average-trials", dest="average_trials", action="store_false",
+        help="decode and score test trials one by one; default: the mean of a picture's test trials",
+    )  # fmt: skip
+
+
+def _add_method(group: argparse._ArgumentGroup) -> None:
+    _add(group, "--method", nargs="+", metavar="NAME", help="reconstruction methods (default: eigenimage)")
+    _add(
+        group,
+        "--decoder",
+        metavar="NAME",
+        help="decoder, where a method has several (ridge, parametric-inversion)",
+    )
+    _add(
+        group, "--n-components", type=_positive, metavar="N", help="principal components of eigenimage (120)"
+    )
+    _add(group, "--image-size", type=_positive, metavar="PIXELS", help="height and width of eigenimage (64)")
+    _add(
+        group, "--extra-images", type=Path, metavar="DIR",
+        help="more pictures to fit latent spaces on; none of them may be a test picture",
+    )  # fmt: skip
+    _add(
+        group, "--legacy-test-statistics", action="store_true",
+        help="use test-set statistics where the publication did; sidecars say so",
+    )  # fmt: skip
+    _add(group, "--n-shuffles", type=_positive, metavar="N", help="shuffles that measure the floor (20)")
+    _add(group, "--seed", "--random-seed", type=int, metavar="N", help="seed of everything random (0)")
+
+
+def _add_execution(group: argparse._ArgumentGroup) -> None:
+    _add(group, "-w", "--work-dir", type=Path, metavar="DIR", help="folder for intermediate files (./work)")
+    _add(
+        group, "--nprocs", "--nthreads", "--n-cpus", type=_positive, metavar="N",
+        help="participants at a time times threads (default: all cores)",
+    )  # fmt: skip
+    _add(group, "--omp-nthreads", type=_positive, metavar="N", help="threads per process")
+    _add(
+        group, "--mem", "--mem-mb", dest="memory_mb", type=_memory, metavar="SIZE",
+        help="memory limit with unit, such as 8G or 8000M; a bare number is MB",
+    )  # fmt: skip
+    _add(group, "--device", choices=("auto", "cpu", "cuda"), help="where networks run (auto)")
+    _add(
+        group,
+        "--config-file",
+        type=Path,
+        metavar="TOML",
+        help="options of an earlier run; the command line wins",
+    )
+    _add(group, "--stop-on-first-crash", action="store_true", help="do not go on with other participants")
+    _add(group, "--dry-run", action="store_true", help="print the plan and what is missing; write nothing")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
+    return int(text)
+
+
+def _memory(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT]?)(?:i?B)?", text.strip(), flags=re.IGNORECASE)
+    if not found or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 8G, 8000M or 8000 (MB)")
+    return round(float(found[1]) * MEMORY[found[2].upper()])
+
+
+def parse_settings(argv: Sequence[str] | None = None) -> Settings:
+    """Turn the command line into settings.
+
+    Raises
+    ------
+    UsageError, DataError, MissingInputError
+        For options that cannot be carried out or files that cannot be read.
+    SystemExit
+        From argparse, with code 2, for options that cannot be parsed.
+    """
+    given = vars(build_parser().parse_args(argv))
+    values = read_config_file(given.pop("config_file")) if "config_file" in given else {}
+    values.update(given)
+    for option, prefix in (("participant_label", "sub-"), ("session_label", "ses-"), ("task_id", "task-")):
+        if option in values:
+            values[option] = _labels(values[option], prefix, option)
+    if "bids_filter_file" in values:
+        values["bids_filters"] = _read_filters(values.pop("bids_filter_file"))
+    if isinstance(values.get("derivatives"), list):
+        values["derivatives"] = _named_paths(values["derivatives"])
+    for option in ("levels", "stimuli", "roi", "method"):
+        if option in values:
+            values[option] = tuple(dict.fromkeys(values[option]))
+    values.setdefault(
+        "nprocs", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    values.setdefault("omp_nthreads", max(1, min(values["nprocs"] - 1, 8)))
+    settings = Settings(**values)
+    _check_folders(settings)
+    return settings
+
+
+def _labels(given: Sequence[str], prefix: str, option: str) -> tuple[str, ...]:
+    words: list[str] = []
+    for item in given:
+        if item.endswith((".txt", ".tsv", ".csv")) or "/" in item:
+            file = Path(item)
+            if not file.is_file():
+                raise MissingInputError(
+                    f"the list of labels for --{option.replace('_', '-')} does not exist", file=file
+                )
+            words += [word for word in file.read_text(encoding="utf-8").split() if word != "participant_id"]
+        else:
+            words += item.split()
+    labels = tuple(sorted({word.removeprefix(prefix) for word in words}))
+    for label in labels:
+        if not re.fullmatch(r"[A-Za-z0-9+]+", label):
+            # A pasted en dash turns an option into a label.
+            raise UsageError(
+                f"'{label}' is not a label for --{option.replace('_', '-')}",
+                remedy="Labels are letters and digits; was a dash pasted from a document?",
+            )
+    return labels
+
+
+def _read_filters(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        filters = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError("the filter file does not exist", file=file) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"is not valid JSON ({error})", file=file) from error
+    if not isinstance(filters, dict) or not all(isinstance(query, dict) for query in filters.values()):
+        raise DataError('should hold {"bold": {"entity": "value"}}', file=file)
+    return filters
+
+
+def _named_paths(given: Sequence[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for item in given:
+        name, _, path = item.rpartition("=")
+        name = name or Path(path).resolve().name
+        if name in named:
+            raise UsageError(
+                f"--derivatives names '{name}' twice", remedy="Give each folder a name: NAME=PATH."
+            )
+        if not Path(path).is_dir():
+            raise MissingInputError(
+                f"the folder of --derivatives {name} does not exist",
+                file=path,
+                remedy="Is the volume mounted?",
+            )
+        named[name] = Path(path)
+    return named
+
+
+def _check_folders(settings: Settings) -> None:
+    bids_dir, output_dir = settings.bids_dir.resolve(), settings.output_dir.resolve()
+    if not settings.bids_dir.is_dir():
+        raise MissingInputError(
+            "the BIDS folder does not exist", file=settings.bids_dir, remedy="Is it mounted?"
+        )
+    if output_dir == bids_dir:
+        raise UsageError(
+            "the output folder is the BIDS folder",
+            file=settings.output_dir,
+            remedy=f"Use {settings.bids_dir / 'derivatives' / f'bids_recon-{bids_recon.__version__}'}.",
+        )
+    if settings.work_dir.resolve().is_relative_to(bids_dir):
+        raise UsageError(
+            "the work folder lies inside the BIDS folder",
+            file=settings.work_dir,
+            remedy="Choose one with -w.",
+        )
+    for folder in (*settings.stimuli, *((settings.extra_images,) if settings.extra_images else ())):
+        if not folder.is_dir():
+            raise MissingInputError(
+                "the folder of pictures does not exist", file=folder, remedy="Is it mounted?"
+            )

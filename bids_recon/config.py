@@ -1,0 +1,167 @@
+"""One frozen settings object, made from the command line and TOML, and passed down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_recon.errors import DataError, MissingInputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do.
+
+    Attributes are named after the options of `bids-recon`; labels have no `sub-`, `ses-` or `task-`.
+    An empty tuple means "all".
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    levels: tuple[str, ...] = ("participant",)
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    task_id: tuple[str, ...] = ()
+    bids_filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skip_bids_validation: bool = False
+    bids_database_dir: Path | None = None
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    stimulus_spec: str | None = None
+    stimuli: tuple[Path, ...] = ()
+    split: str | None = None
+    on_leak: str = "stop"
+    roi: tuple[str, ...] = ()
+    glm: str = "block-average"
+    hrf_shift: float | None = None
+    zscore: str | None = None
+    responses_only: bool = False
+    method: tuple[str, ...] = ("eigenimage",)
+    decoder: str | None = None
+    n_components: int = 120
+    image_size: int = 64
+    extra_images: Path | None = None
+    average_trials: bool = True
+    legacy_test_statistics: bool = False
+    n_shuffles: int = 20
+    work_dir: Path = Path("work")
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    memory_mb: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    stop_on_first_crash: bool = False
+    dry_run: bool = False
+    verbose: int = 0
+
+
+# Options that describe one call, not the analysis: a file that is used again must not carry them.
+NOT_REUSED = frozenset({"bids_dir", "output_dir", "levels", "dry_run", "verbose"})
+_SECTIONS = {
+    "input": (
+        "participant_label session_label task_id bids_filters skip_bids_validation bids_database_dir"
+        " derivatives stimulus_spec stimuli"
+    ),
+    "analysis": (
+        "split on_leak roi glm hrf_shift zscore responses_only method decoder n_components image_size"
+        " extra_images average_trials legacy_test_statistics n_shuffles seed"
+    ),
+    "execution": "work_dir nprocs omp_nthreads memory_mb device stop_on_first_crash",
+}
+
+
+def settings_to_toml(settings: Settings, version: str) -> str:
+    """Write settings as TOML; the section `environment` is for people and is not read back."""
+    import tomli_w
+
+    values = {item.name: _to_toml(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
+    document: dict[str, Any] = {
+        "environment": {
+            "bids_recon": version,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count() or 1,
+            "bids_dir": values["bids_dir"],
+            "output_dir": values["output_dir"],
+            "levels": values["levels"],
+        }
+    }
+    for section, names in _SECTIONS.items():
+        document[section] = {name: values[name] for name in names.split() if values[name] is not None}
+    return tomli_w.dumps(document)
+
+
+def _to_toml(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_to_toml(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _to_toml(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read options from the TOML of an earlier run, as values for `Settings`.
+
+    Raises
+    ------
+    MissingInputError
+        When there is no such file.
+    DataError
+        When it is not TOML or holds an option that does not exist or has another type.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError("the configuration file does not exist", file=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"is not valid TOML ({error})", file=path) from error
+    document.pop("environment", None)
+    types = {item.name: str(item.type) for item in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {}
+    for section, options in document.items():
+        if not isinstance(options, dict):
+            raise DataError(
+                f"'{section}' should be a section", file=path, remedy=f"Sections: {list(_SECTIONS)}."
+            )
+        for name, value in options.items():
+            if name not in types or name in NOT_REUSED:
+                raise DataError(
+                    f"unknown option '{name}' in section '{section}'",
+                    file=path,
+                    remedy="Options are spelled as in the file a run writes to logs/.",
+                )
+            values[name] = _from_toml(name, value, types[name], path)
+    return values
+
+
+def _from_toml(name: str, value: Any, kind: str, path: Path) -> Any:
+    problem = DataError(f"option '{name}' has the value {json.dumps(value)}, expected {kind}", file=path)
+    if kind.startswith("tuple"):
+        if not isinstance(value, list):
+            raise problem
+        return tuple(Path(item) if "Path" in kind else str(item) for item in value)
+    if kind.startswith("Mapping"):
+        if not isinstance(value, dict):
+            raise problem
+        return {key: Path(item) if "Path" in kind else item for key, item in value.items()}
+    if kind.startswith("Path"):
+        if not isinstance(value, str):
+            raise problem
+        return Path(value)
+    expected: dict[str, type | tuple[type, ...]] = {
+        "int": int,
+        "bool": bool,
+        "str": str,
+        "float": (int, float),
+    }
+    if not isinstance(value, expected[kind.split(" ")[0]]) or (kind != "bool" and isinstance(value, bool)):
+        raise problem
+    return value

@@ -1,0 +1,1 @@
+"""Runs, trials, pictures, splits and the leak audit of a BIDS data set."""

@@ -1,0 +1,1 @@
+"""Regressions from responses to latents."""

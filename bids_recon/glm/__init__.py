@@ -1,0 +1,1 @@
+"""From BOLD and trials to one response per trial."""

@@ -1,0 +1,144 @@
+"""Series of volumes on disk, of which only some voxels are held in memory."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import Opener
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from bids_recon.errors import DataError, InputOutputError, MissingInputError
+from bids_recon.outputs.atomic import atomic_path
+from bids_recon.rois.grids import not_fetched
+from bids_recon.rois.masks import is_fetched
+from bids_recon.rois.selection import VoxelSelection
+
+
+def open_series(file: Path) -> nib.Nifti1Image:
+    """Open a NIfTI file without reading its data.
+
+    Raises
+    ------
+    MissingInputError
+        When it is not there, or is in git-annex and its content has not been fetched.
+    DataError
+        When it is not a NIfTI image.
+    InputOutputError
+        When the system refuses to read it.
+    """
+    if not file.exists() and not file.is_symlink():
+        raise MissingInputError("there is no such file", file=file)
+    if not is_fetched(file):
+        raise not_fetched([file])
+    with _reading(file):
+        # Without an open handle, every volume of a .nii.gz would be unpacked from the start of the file.
+        image = nib.load(file, keep_file_open=True)
+    if not isinstance(image, nib.Nifti1Pair):
+        raise DataError("is not a NIfTI image", file=file, remedy="Convert it to .nii.gz.")
+    return image
+
+
+def iterate_volumes(image: nib.Nifti1Image, file: Path) -> Iterator[NDArray[np.generic]]:
+    """Give one flattened volume (x * y * z,) after the other, in the order of storage (first axis fastest).
+
+    Raises
+    ------
+    DataError
+        When the file, which is named in the message, is cut short or damaged.
+    """
+    for number in range(image.shape[3]):
+        with _reading(file):
+            volume = np.asarray(image.dataobj[..., number])
+        yield volume.ravel(order="F")
+
+
+def read_voxels(
+    image: nib.Nifti1Image, file: Path, indices: NDArray[np.int64], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Read some voxels of all volumes.
+
+    Parameters
+    ----------
+    image : NIfTI image (x, y, z, n_volumes)
+        As from `open_series`.
+    file : Path
+        Named in errors.
+    indices : ndarray (n_voxels,) int64
+        Positions in the flattened volume, C order.
+    out : ndarray (n_volumes, n_voxels) float32, optional
+        Filled instead of a new array.
+
+    Returns
+    -------
+    ndarray (n_volumes, n_voxels) float32
+
+    Raises
+    ------
+    DataError
+        When the file is cut short or damaged.
+    """
+    shape = image.shape[:3]
+    if out is None:
+        out = np.empty((image.shape[3], len(indices)), dtype=np.float32)
+    # Positions in the order of storage spare a copy of every volume.
+    stored = np.ravel_multi_index(np.unravel_index(indices, shape), shape, order="F")
+    for number, volume in enumerate(iterate_volumes(image, file)):
+        with np.errstate(over="ignore"):
+            out[number] = volume[stored]
+    return out
+
+
+def write_series(path: Path, rows: NDArray[np.float32], voxels: VoxelSelection) -> Path:
+    """Write a NIfTI image (x, y, z, n_rows) float32, zero outside the voxels, volume by volume.
+
+    Parameters
+    ----------
+    path : Path
+        Ending in `.nii.gz` or `.nii`.
+    rows : ndarray (n_rows, n_voxels) float32
+        One volume each.
+    voxels : VoxelSelection
+        Where the columns lie.
+    """
+    # The whole series may be many times larger than the voxels of interest: a stand-in without memory of its
+    # own has its shape and gets nibabel to fill in the header.
+    stand_in = np.broadcast_to(np.float32(0), (*voxels.shape, len(rows)))
+    header = nib.Nifti1Image(stand_in, voxels.affine).header
+    header.set_xyzt_units("mm")
+    header.set_data_offset(header.single_vox_offset)
+    with atomic_path(path) as temporary, Opener(temporary, "wb", compresslevel=1) as stream:
+        stream.write(header.binaryblock + bytes(header.single_vox_offset - header.sizeof_hdr))
+        for row in rows:
+            stream.write(voxels.volume(row).astype("=f4").tobytes(order="F"))
+    return path
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn what nibabel and gzip raise on damaged files into a DataError that names the file."""
+    try:
+        yield
+    except (
+        OSError,
+        ImageFileError,
+        HeaderDataError,
+        EOFError,
+        zlib.error,
+        struct.error,
+        ValueError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputOutputError(f"cannot be read ({error.strerror})", file=file) from error
+        raise DataError(
+            f"cannot be read as NIfTI ({str(error).rstrip('.') or type(error).__name__})",
+            file=file,
+            remedy="The file is damaged or incomplete; fetch or make it again.",
+        ) from error

@@ -1,0 +1,1 @@
+"""From pictures to regression targets, and back where a space has a decoder."""

@@ -1,0 +1,1 @@
+"""How like a reconstruction is to what was seen."""

@@ -1,0 +1,78 @@
+"""The metrics by name: what they measure, which way is better, where chance lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is to be known of a metric to show and judge it.
+
+    Attributes
+    ----------
+    name, display_name, definition : str
+        As in tables; as in headings; what it measures, in one sentence.
+    higher_is_better : bool
+    chance : float or None
+        Score without information, where theory fixes it; elsewhere only the measured floor tells.
+    undefined : str
+        Why no item may have a score; "" for a metric that is always defined.
+    """
+
+    name: str
+    display_name: str
+    definition: str
+    higher_is_better: bool = True
+    chance: float | None = None
+    undefined: str = ""
+
+
+_ONE_PICTURE = "identification needs at least two test pictures"
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric(
+                "pixcorr",
+                "PixCorr",
+                "Pearson correlation of the pixels of reconstruction and seen picture, all colours together.",
+            ),
+            Metric("ssim", "SSIM", "Structural similarity of the grey pictures, 11 x 11 Gaussian window."),
+            Metric(
+                "ssim-legacy1d",
+                "SSIM (1-D, legacy)",
+                "Structural similarity within pixel columns only, as published code before 2023 measured it.",
+            ),
+            Metric(
+                "latent-correlation",
+                "Latent correlation",
+                "Pearson correlation of the decoded latent with that of the seen picture, over dimensions.",
+            ),
+            Metric(
+                "two-way-a",
+                "Two-way identification (A)",
+                "How often a prediction is more like its own picture than another one seen.",
+                chance=0.5,
+                undefined=_ONE_PICTURE,
+            ),
+            Metric(
+                "two-way-b",
+                "Two-way identification (B)",
+                "How often a seen picture is more like its own prediction than the prediction of another.",
+                chance=0.5,
+                undefined=f"{_ONE_PICTURE} and predictions that differ",
+            ),
+            Metric(
+                "two-way-c",
+                "Two-way identification (C)",
+                "How often two predictions fit their two pictures better than the two exchanged.",
+                chance=0.5,
+                undefined=_ONE_PICTURE,
+            ),
+        )
+    }
+)

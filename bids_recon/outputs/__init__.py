@@ -1,0 +1,1 @@
+"""Names, sidecars and safe writing of BIDS derivatives."""

@@ -1,0 +1,137 @@
+"""The files that make an output folder a BIDS derivative data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import SoftFileLock, Timeout
+
+import bids_recon
+from bids_recon.errors import CannotCreateError, TemporaryError, from_os_error
+from bids_recon.outputs.atomic import write_json, write_text, write_tsv
+
+BIDS_VERSION = "1.10.0"
+
+# A pattern of .bidsignore that ends in a slash leaves the complaint on the folder itself.
+IGNORED = (
+    "/*.html",
+    "/sub-*/figures",
+    "/sub-*/recon",
+    "/sub-*/decoder",
+    "/sub-*/log",
+    "/group",
+    "*_statmap.*",
+    "*_trials.*",
+    "*_xfm.*",
+    "*_boldref.*",
+    "*_timeseries.*",
+    "*_design.*",
+)
+
+DESCRIPTIONS = (
+    (
+        "desc-SingletrialBetas",
+        "One response estimate per stimulus presentation, in the order of the trials table",
+    ),
+    ("desc-brain", "Voxels that have responses"),
+)
+
+README = """# bids_recon derivatives
+
+Responses to single pictures, decoders, decoded latents, reconstructed pictures and their scores, written by
+bids_recon {version} (a BIDS App). `docs/outputs.md` of the program describes every file and column.
+
+* `sub-*/func`: single-trial responses (`desc-SingletrialBetas`), with the region masks they were read from.
+* `sub-*/decoder`: decoders and decoded latents, one set per method.
+* `group`: reconstructed pictures, `metrics.tsv`, `items.tsv`, `images.tsv`.
+* `sub-*.html`, `group.html`: reports.
+
+Every score stands beside its floor (the same procedure with shuffled training responses) and its ceiling
+(pictures rendered from true latents). A realistic picture is not an accurate one.
+{simulated}"""
+
+SIMULATED = "\nThe brain in this data set is simulated: no person was scanned.\n"
+
+
+def initialise_output(
+    output_dir: Path,
+    *,
+    bids_dir: Path,
+    derivatives: Mapping[str, Path],
+    simulated: bool = False,
+) -> None:
+    """Write the root files of the output folder, once, however many participants run at a time.
+
+    Raises
+    ------
+    CannotCreateError, InputOutputError
+        When the folder cannot be made or written.
+    TemporaryError
+        When another process holds the folder's lock for over a minute.
+    """
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "logs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, output_dir) from error
+    if not os.access(output_dir, os.W_OK):
+        raise CannotCreateError(
+            "the output folder cannot be written",
+            file=output_dir,
+            remedy="Choose another or change its rights.",
+        )
+    lock_file = output_dir / "logs" / ".description.lock"
+    try:
+        with SoftFileLock(lock_file, timeout=60):
+            _write_root_files(output_dir, bids_dir, derivatives, simulated)
+    except Timeout as error:
+        raise TemporaryError(
+            "is held by another process",
+            file=lock_file,
+            remedy="Delete it when no other bids-recon is running, and run again.",
+        ) from error
+    except OSError as error:
+        raise from_os_error(error, output_dir) from error
+
+
+def _write_root_files(
+    output_dir: Path, bids_dir: Path, derivatives: Mapping[str, Path], simulated: bool
+) -> None:
+    description: dict[str, Any] = {
+        "Name": "bids_recon: pictures reconstructed from fMRI",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "License": "See the source data set",
+        "GeneratedBy": [
+            {"Name": "bids_recon", "Version": bids_recon.__version__, "Container": _container()}
+            if _container()
+            else {"Name": "bids_recon", "Version": bids_recon.__version__}
+        ],
+        "SourceDatasets": [{"URL": f"file://{bids_dir.resolve()}"}],
+        "DatasetLinks": {
+            "raw": f"file://{bids_dir.resolve()}",
+            **{name: f"file://{path.resolve()}" for name, path in derivatives.items()},
+        },
+    }
+    if simulated:
+        description["Simulated"] = True
+    write_json(output_dir / "dataset_description.json", description)
+    write_text(output_dir / ".bidsignore", "\n".join(IGNORED) + "\n")
+    write_text(
+        output_dir / "README.md",
+        README.format(version=bids_recon.__version__, simulated=SIMULATED if simulated else ""),
+    )
+    write_tsv(output_dir / "descriptions.tsv", pd.DataFrame(DESCRIPTIONS, columns=["desc_id", "description"]))
+
+
+def _container() -> dict[str, str] | None:
+    if "BIDS_RECON_DOCKER_TAG" in os.environ:
+        return {"Type": "docker", "Tag": os.environ["BIDS_RECON_DOCKER_TAG"]}
+    if "SINGULARITY_CONTAINER" in os.environ or "APPTAINER_CONTAINER" in os.environ:
+        uri = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER", "")
+        return {"Type": "singularity", "URI": uri}
+    return None

@@ -1,0 +1,66 @@
+"""File names of derivatives."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+ENTITY_ORDER = (
+    ("subject", "sub"),
+    ("session", "ses"),
+    ("task", "task"),
+    ("acquisition", "acq"),
+    ("run", "run"),
+    ("space", "space"),
+    ("resolution", "res"),
+    ("segmentation", "seg"),
+    ("stat", "stat"),
+    ("label", "label"),
+    ("description", "desc"),
+)
+MAX_STEM = 120
+_ENTITIES = dict(ENTITY_ORDER)
+
+
+def derivative_name(entities: Mapping[str, str | None], suffix: str, extension: str) -> str:
+    """Name of a derivative, with entities in the order of BIDS and `desc` last.
+
+    Parameters
+    ----------
+    entities : mapping
+        Values by entity, in long (`subject`) or short (`sub`) form; None and "" are left out.
+    suffix, extension : str
+        Such as `statmap` and `.nii.gz`.
+
+    Raises
+    ------
+    ValueError
+        When an entity is unknown or a value is not alphanumeric.
+    """
+    values = {_ENTITIES.get(key, key): value for key, value in entities.items() if value}
+    order = [short for _, short in ENTITY_ORDER]
+    if unknown := set(values) - set(order):
+        raise ValueError(f"unknown entities: {sorted(unknown)}")
+    for key, value in values.items():
+        if not re.fullmatch(r"[A-Za-z0-9+]+", value):
+            raise ValueError(f"{key}-{value}: BIDS labels are alphanumeric")
+    parts = [f"{short}-{values[short]}" for short in order if short in values]
+    return "_".join([*parts, suffix]) + extension
+
+
+def label(text: str) -> str:
+    """Reduce text to the letters and digits that BIDS allows in an entity's value."""
+    return re.sub(r"[^A-Za-z0-9]", "", text) or "x"
+
+
+def stimulus_filename(stimulus_id: str) -> str:
+    """File name stem that is unique to a stimulus id, whatever characters the id holds.
+
+    Ids such as `colorExpStim19_yellow_+` are kept as they are. Ids that a file system may not take (slashes,
+    a leading dot, great length, names that differ in case only after the change) get a hash.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._+-]", "_", stimulus_id).lstrip(".")[:MAX_STEM]
+    if stem == stimulus_id and stem:
+        return stem
+    return f"{stem}-{hashlib.sha1(stimulus_id.encode()).hexdigest()[:8]}"

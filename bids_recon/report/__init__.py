@@ -1,0 +1,13 @@
+"""What happened, to look at: one HTML page for a participant, one for the group."""
+
+from bids_recon.report.content import GalleryItem, GroupReport, RunContext, SubjectReport
+from bids_recon.report.pages import write_group_report, write_subject_report
+
+__all__ = [
+    "GalleryItem",
+    "GroupReport",
+    "RunContext",
+    "SubjectReport",
+    "write_group_report",
+    "write_subject_report",
+]

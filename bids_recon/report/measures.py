@@ -1,0 +1,56 @@
+"""What a reader has to know of a measure: its name in words, what it measures, which way is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bids_recon.metrics.catalogue import METRICS
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as it is shown; `chance` is NaN where theory does not fix it."""
+
+    name: str
+    definition: str
+    lower_is_better: bool
+    chance: float
+
+
+def display_name(metric: str) -> str:
+    """Name in words; a metric that is not in the catalogue keeps its own."""
+    return METRICS[metric].display_name if metric in METRICS else metric or "score"
+
+
+def measure_of(metric: str, rows: pd.DataFrame, definitions: Mapping[str, str]) -> Measure:
+    """Look a metric up; for one that is not in the catalogue, tell from its `rows` which way is better.
+
+    Parameters
+    ----------
+    metric : str
+        Name as in the table.
+    rows : DataFrame
+        Its rows: a column `higher_is_better` counts first, then the catalogue, then whether the ceilings lie
+        below the floors.
+    definitions : dict of str to str
+        Sentences that replace those of the catalogue.
+    """
+    known = METRICS.get(metric)
+    told = rows["higher_is_better"].dropna().tolist() if "higher_is_better" in rows else []
+    if told:
+        lower = not told[0]
+    elif known is not None:
+        lower = not known.higher_is_better
+    else:
+        gains = (rows["ceiling"] - rows["floor"]).dropna()
+        lower = bool((gains < 0).sum() > (gains > 0).sum())
+    return Measure(
+        name=display_name(metric),
+        definition=definitions.get(metric, known.definition if known else ""),
+        lower_is_better=lower,
+        chance=math.nan if known is None or known.chance is None else known.chance,
+    )

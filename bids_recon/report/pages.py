@@ -1,0 +1,201 @@
+"""From content to one HTML file that needs nothing else: no network, no second file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from bids_recon.outputs.atomic import write_text
+from bids_recon.report.content import GroupReport, RunContext, SubjectReport
+from bids_recon.report.gallery import gallery_data
+from bids_recon.report.sections import (
+    audit_of,
+    group_rois,
+    group_scores,
+    subject_rois,
+    subject_scores,
+)
+from bids_recon.report.tables import cell, text_table
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One fact of the summary; `state` is passed, failed, unknown, warning or empty."""
+
+    label: str
+    value: str
+    state: str = ""
+    link: str = ""
+
+
+def write_subject_report(path: str | Path, report: SubjectReport) -> Path:
+    """Write the page of one participant.
+
+    Parameters
+    ----------
+    path : path
+        The file, `sub-<label>.html`; replaced when it exists.
+    report : SubjectReport
+        What it says.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ReconError
+        When the file cannot be written, or a picture given as a file cannot be read.
+    """
+    name_of = _subject_namer([report.subject])
+    gallery = gallery_data(report.gallery, report.metrics, name_of)
+    audit = audit_of(report.audit, name_of(report.subject))
+    tiles = [
+        Tile("Runs", str(len(report.runs)), link="data") if len(report.runs) else None,
+        _total("Trials", report.runs, "trials"),
+        *_set_tiles(report),
+        *_gallery_tiles(gallery),
+        _audit_tile([audit.state]),
+        _warning_tile(report.context),
+    ]
+    return _write(
+        path,
+        "subject.html.j2",
+        report.context,
+        gallery,
+        tiles=[tile for tile in tiles if tile],
+        audits=[audit],
+        subject=name_of(report.subject),
+        runs=text_table(report.runs),
+        sets=text_table(report.sets),
+        decoders=text_table(report.decoders),
+        scores=subject_scores(report.metrics, report.context.definitions),
+        rois=subject_rois(report.rois, report.context.definitions),
+    )
+
+
+def write_group_report(path: str | Path, report: GroupReport) -> Path:
+    """Write the page of the group; parameters, result and errors as in `write_subject_report`."""
+    participants = _participants(report)
+    name_of = _subject_namer(participants)
+    gallery = gallery_data(report.gallery, report.metrics, name_of)
+    audits = [audit_of(audit, name_of(subject)) for subject, audit in report.audit.items()]
+    definitions = report.context.definitions
+    tiles = [
+        Tile("Participants", str(len(participants)), link="data"),
+        *_gallery_tiles(gallery),
+        _audit_tile([audit.state for audit in audits]),
+        _warning_tile(report.context),
+    ]
+    return _write(
+        path,
+        "group.html.j2",
+        report.context,
+        gallery,
+        tiles=[tile for tile in tiles if tile],
+        audits=audits,
+        participants=[name_of(subject) for subject in participants],
+        subjects=text_table(report.subjects),
+        pooled=group_scores(report.metrics, participants, name_of, definitions),
+        scores=subject_scores(report.metrics, definitions, name_of),
+        rois=group_rois(report.rois, participants, name_of, definitions),
+    )
+
+
+def _write(
+    path: str | Path, template: str, context: RunContext, gallery: Mapping[str, Any], **content: Any
+) -> Path:
+    script = _static("report.js")
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            context=context,
+            gallery=gallery,
+            # Escapes <, >, & and everything beyond ASCII: nothing in the data can end the script element.
+            gallery_json=htmlsafe_json_dumps(gallery, allow_nan=False, separators=(",", ":")),
+            style=Markup(_static("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **content,
+        )
+    )
+    # Undecodable bytes of file names reach us as lone surrogates, which no UTF-8 file can hold.
+    return write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def _static(name: str) -> str:
+    return resources.files("bids_recon.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bids_recon.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    return environment
+
+
+def _subject_namer(participants: list[str]) -> Callable[[str], str]:
+    def name_of(label: str) -> str:
+        if not label:
+            return "n/a"
+        return f"sub-{label}" if label in participants and not label.startswith("sub-") else label
+
+    return name_of
+
+
+def _participants(report: GroupReport) -> list[str]:
+    """Whom the table of subjects lists; when it lists nobody, everyone who is named anywhere."""
+    if "subject" in report.subjects and len(report.subjects):
+        return [str(subject) for subject in report.subjects["subject"]]
+    named = [*report.audit, *(item.subject for item in report.gallery)]
+    for table in (report.rois, report.metrics):
+        if "subject" in table:
+            named += [str(subject) for subject in table["subject"].dropna()]
+    return list(dict.fromkeys(named))
+
+
+def _total(label: str, table: Any, column: str) -> Tile | None:
+    if column not in table or not len(table):
+        return None
+    return Tile(label, cell(table[column].sum()), link="data")
+
+
+def _set_tiles(report: SubjectReport) -> list[Tile]:
+    if not len(report.sets) or not {"set", "stimuli"} <= set(report.sets.columns):
+        return []
+    return [
+        Tile(f"Pictures, {cell(row['set'])}", cell(row["stimuli"]), link="data")
+        for row in report.sets.head(3).to_dict("records")
+    ]
+
+
+def _gallery_tiles(gallery: Mapping[str, Any]) -> list[Tile]:
+    return [Tile("Reconstructions", str(len(gallery["items"])), link="reconstructions")]
+
+
+def _audit_tile(states: list[str]) -> Tile:
+    if "failed" in states:
+        return Tile("Leak audit", "failed", "failed", "audit")
+    if not states or "unknown" in states:
+        return Tile("Leak audit", "not run", "unknown", "audit")
+    return Tile("Leak audit", "passed", "passed", "audit")
+
+
+def _warning_tile(context: RunContext) -> Tile | None:
+    return Tile("Warnings", str(len(context.warnings)), "warning", "warnings") if context.warnings else None

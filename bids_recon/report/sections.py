@@ -1,0 +1,296 @@
+"""The tables of a report, row by row, ready to be laid out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bids_recon.report.measures import Measure, measure_of
+from bids_recon.report.tables import MISSING, interval, number, with_columns
+from bids_recon.report.tracks import Axis, Score, Track, draw
+
+RANGES = ("value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "ceiling")
+AUDIT_ITEMS = 50
+"""How many items of one failed check are listed."""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A value with its floor and ceiling, as texts and as a chart."""
+
+    labels: tuple[str, ...]
+    value: str
+    interval: str
+    floor: str
+    floor_interval: str
+    ceiling: str
+    n: str
+    verdict: str
+    note: str
+    track: Track
+
+
+@dataclass(frozen=True)
+class ScoreGroup:
+    """Rows that share a measure and hence an axis."""
+
+    measure: Measure
+    qualifier: str
+    axis: Axis
+    rows: tuple[ScoreRow, ...]
+
+
+@dataclass(frozen=True)
+class AuditCheck:
+    """One check of the leak audit; `state` is passed, failed, warning, note or unknown."""
+
+    name: str
+    state: str
+    detail: str
+    items: tuple[str, ...]
+    n_hidden: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The leak audit of one participant; `state` is passed, failed or unknown.
+
+    Checks that found something without making the audit fail count as open.
+    """
+
+    subject: str
+    state: str
+    checks: tuple[AuditCheck, ...]
+
+    @property
+    def n_open(self) -> int:
+        """Number of findings that are left to the reader's judgement."""
+        return sum(check.state == "warning" for check in self.checks)
+
+
+def audit_of(content: Mapping[str, Any], subject: str = "") -> Audit:
+    """Read the leak audit as it lies in `logs/leak-audit.json`."""
+    checks = []
+    for check in content.get("checks") or []:
+        items = [_item_text(item) for item in check.get("items") or []]
+        checks.append(
+            AuditCheck(
+                name=str(check.get("name", "")),
+                state=_state(check.get("passed"), str(check.get("severity", "error"))),
+                detail=str(check.get("detail") or ""),
+                items=tuple(items[:AUDIT_ITEMS]),
+                n_hidden=max(0, len(items) - AUDIT_ITEMS),
+            )
+        )
+    return Audit(subject, _state(content.get("passed")), tuple(checks))
+
+
+def _state(passed: Any, severity: str = "error") -> str:
+    if passed is None:
+        return "unknown"
+    return "passed" if passed else {"warning": "warning", "info": "note"}.get(severity, "failed")
+
+
+def _item_text(item: Any) -> str:
+    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
+
+
+def subject_scores(
+    metrics: pd.DataFrame, definitions: Mapping[str, str], name_of: Callable[[str], str] | None = None
+) -> list[ScoreGroup]:
+    """One row per method and test set (and subject, when `name_of` writes subjects), by metric."""
+    table = _score_table(metrics)
+    groups = []
+    for (protocol, metric), rows in _grouped(table, "protocol", "metric"):
+        measure = measure_of(metric, rows, definitions)
+        axis = _axis(rows, measure)
+        shown = []
+        for row in _records(rows):
+            labels: tuple[str, ...] = (row["method"] or MISSING, row["test_set"] or MISSING)
+            if name_of:
+                labels = (name_of(row["subject"]), *labels)
+            shown.append(_score_row(labels, row, axis, measure))
+        groups.append(ScoreGroup(measure, protocol, axis, tuple(shown)))
+    return groups
+
+
+def group_scores(
+    metrics: pd.DataFrame,
+    participants: list[str],
+    name_of: Callable[[str], str],
+    definitions: Mapping[str, str],
+) -> list[ScoreGroup]:
+    """One row per method and test set, with a dot for every participant and their mean.
+
+    Subjects that are no participants (averaged latents) have rows of their own.
+    """
+    table = _score_table(metrics)
+    table["alone"] = table["subject"].where(~table["subject"].isin(participants), "")
+    groups = []
+    for (protocol, metric), rows in _grouped(table, "protocol", "metric"):
+        measure = measure_of(metric, rows, definitions)
+        axis = _axis(rows, measure)
+        shown = []
+        for (method, test_set, alone), some in _grouped(rows, "method", "test_set", "alone"):
+            who = name_of(alone) if alone else "participants"
+            labels = (method or MISSING, test_set or MISSING, who)
+            shown.append(_pooled_row(labels, some, axis, measure, participants, name_of))
+        groups.append(ScoreGroup(measure, protocol, axis, tuple(shown)))
+    return groups
+
+
+def subject_rois(rois: pd.DataFrame, definitions: Mapping[str, str]) -> list[ScoreGroup]:
+    """Decoding accuracy by region: one row per region, in the order given, by method and metric."""
+    groups = []
+    for method, measure, axis, rows in _roi_groups(rois, definitions):
+        shown = tuple(
+            _score_row((row["roi"] or MISSING, count(row["n_voxels"])), row, axis, measure)
+            for row in _records(rows)
+        )
+        groups.append(ScoreGroup(measure, method, axis, shown))
+    return groups
+
+
+def group_rois(
+    rois: pd.DataFrame,
+    participants: list[str],
+    name_of: Callable[[str], str],
+    definitions: Mapping[str, str],
+) -> list[ScoreGroup]:
+    """Decoding accuracy by region, with a dot for every participant and their mean."""
+    groups = []
+    for method, measure, axis, rows in _roi_groups(rois, definitions):
+        shown = []
+        for (roi,), some in _grouped(rows, "roi"):
+            sizes = some["n_voxels"].dropna()
+            least, most = (count(sizes.min()), count(sizes.max())) if len(sizes) else (MISSING, MISSING)
+            voxels = least if least == most else f"{least}–{most}"
+            shown.append(_pooled_row((roi or MISSING, voxels), some, axis, measure, participants, name_of))
+        groups.append(ScoreGroup(measure, method, axis, tuple(shown)))
+    return groups
+
+
+def _roi_groups(
+    rois: pd.DataFrame, definitions: Mapping[str, str]
+) -> Iterator[tuple[str, Measure, Axis, pd.DataFrame]]:
+    """Rows of each method and metric; the methods share the axis of a metric, to be compared."""
+    table = with_columns(
+        rois, ("subject", "method", "roi", "metric", "note"), (*RANGES, "n_items", "n_voxels")
+    )
+    for (metric,), of_metric in _grouped(table, "metric"):
+        measure = measure_of(metric, of_metric, definitions)
+        axis = _axis(of_metric, measure)
+        for (method,), rows in _grouped(of_metric, "method"):
+            yield method, measure, axis, rows
+
+
+def _axis(rows: pd.DataFrame, measure: Measure) -> Axis:
+    return Axis.around([*rows[list(RANGES)].to_numpy().ravel(), measure.chance])
+
+
+def _score_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    table = with_columns(
+        metrics, ("subject", "method", "test_set", "metric", "protocol", "note"), (*RANGES, "n_items")
+    )
+    if "higher_is_better" in metrics:
+        table["higher_is_better"] = metrics["higher_is_better"].to_numpy()
+    return table
+
+
+def _grouped(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Groups in the order in which they first appear; the columns hold text."""
+    for key, rows in table.groupby(list(columns), sort=False):
+        yield tuple(str(part) for part in key), rows
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _score_row(labels: tuple[str, ...], row: Mapping[str, Any], axis: Axis, measure: Measure) -> ScoreRow:
+    floor_interval = row["floor_low"], row["floor_high"]
+    return ScoreRow(
+        labels=labels,
+        value=number(row["value"]),
+        interval=interval(row["ci_low"], row["ci_high"]),
+        floor=number(row["floor"]),
+        floor_interval=interval(*floor_interval),
+        ceiling=number(row["ceiling"]),
+        n=count(row["n_items"]),
+        verdict=verdict(row, measure.lower_is_better),
+        note=row["note"],
+        track=draw(
+            axis,
+            [Score(row["value"], row["ci_low"], row["ci_high"])],
+            floor=row["floor"],
+            floor_interval=floor_interval,
+            ceiling=row["ceiling"],
+            chance=measure.chance,
+        ),
+    )
+
+
+def _pooled_row(
+    labels: tuple[str, ...],
+    rows: pd.DataFrame,
+    axis: Axis,
+    measure: Measure,
+    participants: list[str],
+    name_of: Callable[[str], str],
+) -> ScoreRow:
+    means = {name: float(rows[name].mean()) for name in ("value", "floor", "ceiling")}
+    values = rows["value"].dropna()
+    scores = []
+    for row in _records(rows):
+        subject = row["subject"]
+        colour = participants.index(subject) if subject in participants else None
+        scores.append(Score(row["value"], row["ci_low"], row["ci_high"], name_of(subject), colour))
+    return ScoreRow(
+        labels=labels,
+        value=number(means["value"]),
+        interval=interval(values.min(), values.max()) if len(values) > 1 else "",
+        floor=number(means["floor"]),
+        floor_interval="",
+        ceiling=number(means["ceiling"]),
+        n=str(len(values)) if set(rows["subject"]) <= set(participants) else "–",
+        verdict="",
+        note="; ".join(dict.fromkeys(note for note in rows["note"] if note)),
+        track=draw(
+            axis,
+            scores,
+            floor=means["floor"],
+            floor_interval=(float(rows["floor_low"].min()), float(rows["floor_high"].max())),
+            ceiling=means["ceiling"],
+            chance=measure.chance,
+            mean=means["value"] if len(values) > 1 else math.nan,
+        ),
+    )
+
+
+def count(value: float) -> str:
+    """Write a count that may be missing."""
+    return str(int(value)) if math.isfinite(value) else MISSING
+
+
+def verdict(row: Mapping[str, Any], lower_is_better: bool = False) -> str:
+    """Say where a value lies against its floor: above, near (their intervals overlap), below, or nothing.
+
+    A missing interval counts as having no width.
+    """
+    value, floor = row["value"], row["floor"]
+    if not (math.isfinite(value) and math.isfinite(floor)):
+        return ""
+    low, high = _ends(row["ci_low"], row["ci_high"], value)
+    floor_low, floor_high = _ends(row["floor_low"], row["floor_high"], floor)
+    if low <= floor_high and floor_low <= high:
+        return "near"
+    return "above" if (value > floor) != lower_is_better else "below"
+
+
+def _ends(low: float, high: float, middle: float) -> tuple[float, float]:
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else (middle, middle)

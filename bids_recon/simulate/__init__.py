@@ -1,0 +1,1 @@
+"""BIDS data sets with known ground truth."""

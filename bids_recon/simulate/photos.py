@@ -1,0 +1,198 @@
+"""Crops of the photographs that come with scikit-image and scikit-learn.
+
+Only photographs inside the installed packages are used: nothing is downloaded. A photograph serves training
+or test, never both, so that no test picture shows anything that the decoder was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+THUMBNAIL = 8
+MIN_CONTRAST = 18.0
+CANDIDATES_PER_CROP = 8
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """A photograph that crops are taken from.
+
+    Attributes
+    ----------
+    name : str
+        Short name, used in stimulus ids.
+    read : callable
+        Gives the photograph, (height, width[, 3]) uint8.
+    share : int
+        Relative number of crops taken from it.
+    licence, credit : str
+        Under what terms, and whose work.
+    """
+
+    name: str
+    read: Callable[[], NDArray[np.uint8]]
+    share: int
+    licence: str
+    credit: str
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square cut out of a photograph.
+
+    Attributes
+    ----------
+    source : PhotoSource
+        The photograph.
+    left, top, side : int
+        Position and size in the photograph, in pixels.
+    mirrored : bool
+        Whether left and right are exchanged.
+    pixels : ndarray (size, size, 3) uint8
+        The picture.
+    """
+
+    source: PhotoSource
+    left: int
+    top: int
+    side: int
+    mirrored: bool
+    pixels: NDArray[np.uint8]
+
+
+def _first_of_pair() -> NDArray[np.uint8]:
+    return skimage.data.stereo_motorcycle()[0]
+
+
+PUBLIC_DOMAIN = "public domain"
+CC0 = "CC0 1.0"
+CC_BY = "CC BY 2.0"
+NO_RESTRICTION = "no known copyright restrictions"
+
+TRAINING_PHOTOS = (
+    PhotoSource("china", lambda: load_sample_image("china.jpg"), 5, CC_BY, "danielbuechele"),
+    PhotoSource("flower", lambda: load_sample_image("flower.jpg"), 4, CC_BY, "vultilion"),
+    PhotoSource(
+        "motorcycle",
+        _first_of_pair,
+        5,
+        "as distributed with scikit-image (BSD-3-Clause)",
+        "Middlebury College, 2014 stereo benchmark",
+    ),
+    PhotoSource("retina", skimage.data.retina, 2, CC0, "Mikael Häggström"),
+    PhotoSource("tissue", skimage.data.immunohistochemistry, 2, NO_RESTRICTION, "CMMI"),
+    PhotoSource("hubble", skimage.data.hubble_deep_field, 1, PUBLIC_DOMAIN, "NASA"),
+    PhotoSource("coins", skimage.data.coins, 2, NO_RESTRICTION, "Brooklyn Museum"),
+    PhotoSource("moon", skimage.data.moon, 1, NO_RESTRICTION, "as distributed with scikit-image"),
+    PhotoSource("gravel", skimage.data.gravel, 1, CC0, "CC0Textures"),
+    PhotoSource("clock", skimage.data.clock, 1, PUBLIC_DOMAIN, "Stefan van der Walt"),
+)
+
+TEST_PHOTOS = (
+    PhotoSource("astronaut", skimage.data.astronaut, 1, PUBLIC_DOMAIN, "NASA"),
+    PhotoSource("coffee", skimage.data.coffee, 1, CC0, "Rachel Michetti, Pikolo Espresso Bar"),
+    PhotoSource("chelsea", skimage.data.chelsea, 1, CC0, "Stefan van der Walt"),
+    PhotoSource("rocket", skimage.data.rocket, 1, PUBLIC_DOMAIN, "SpaceX"),
+    PhotoSource("camera", skimage.data.camera, 1, CC0, "Lav Varshney"),
+)
+
+
+def crops(
+    sources: Sequence[PhotoSource],
+    n: int,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    scales: tuple[float, float],
+    mirror: bool,
+) -> list[Crop]:
+    """Take `n` crops that look as little alike as random candidates allow.
+
+    Sources take turns; each gives the candidate whose 8 x 8 thumbnail has the lowest correlation with its
+    nearest neighbour among the crops taken so far. Crops with hardly any contrast are not candidates.
+
+    Parameters
+    ----------
+    sources : sequence of PhotoSource
+        Photographs, which give crops in proportion to their `share`.
+    n, size : int
+        Number of crops and their side in pixels.
+    rng : Generator
+        Source of randomness.
+    scales : (float, float)
+        Smallest and largest side of a crop, as a share of the photograph's shorter side.
+    mirror : bool
+        Whether half of the candidates are mirrored.
+    """
+    turns = _turns([source.share for source in sources], n)
+    candidates = [
+        _candidates(source, CANDIDATES_PER_CROP * turns.count(index), size, rng, scales, mirror)
+        for index, source in enumerate(sources)
+    ]
+    looks = [np.stack([_look(crop.pixels) for crop in some]) if some else None for some in candidates]
+    # Highest correlation of each candidate with any crop taken so far.
+    likeness = [np.full(len(some), -np.inf) for some in candidates]
+    taken: list[Crop] = []
+    for index in turns:
+        best = int(np.argmin(likeness[index]))
+        chosen = looks[index][best]
+        taken.append(candidates[index][best])
+        for other, look in enumerate(looks):
+            if look is not None:
+                likeness[other] = np.maximum(likeness[other], look @ chosen)
+        likeness[index][best] = np.inf
+    return taken
+
+
+def _turns(shares: Sequence[int], n: int) -> list[int]:
+    """Which source gives each of `n` crops; shares are kept to within one at every point."""
+    given = np.zeros(len(shares))
+    order = []
+    for _ in range(n):
+        index = int(np.argmin((given + 1) / np.asarray(shares)))
+        given[index] += 1
+        order.append(index)
+    return order
+
+
+def _candidates(
+    source: PhotoSource,
+    n: int,
+    size: int,
+    rng: np.random.Generator,
+    scales: tuple[float, float],
+    mirror: bool,
+) -> list[Crop]:
+    if n == 0:
+        return []
+    photo = Image.fromarray(source.read()).convert("RGB")
+    shorter = min(photo.size)
+    found: list[Crop] = []
+    while len(found) < n:
+        side = round(shorter * np.exp(rng.uniform(*np.log(scales))))
+        left, top = (int(rng.integers(0, extent - side + 1)) for extent in photo.size)
+        mirrored = bool(mirror and rng.random() < 0.5)
+        part = photo.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+        pixels = np.asarray(part)[:, ::-1] if mirrored else np.asarray(part)
+        if _thumbnail(pixels).mean(axis=2).std() > MIN_CONTRAST:
+            found.append(Crop(source, left, top, side, mirrored, np.ascontiguousarray(pixels)))
+    return found
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    small = Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return np.asarray(small, dtype=float)
+
+
+def _look(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Thumbnail without its mean, of unit length."""
+    look = _thumbnail(pixels).ravel()
+    look -= look.mean()
+    return look / np.linalg.norm(look)

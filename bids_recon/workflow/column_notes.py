@@ -1,0 +1,47 @@
+"""The columns of the group tables, and the text of their sidecars."""
+
+from __future__ import annotations
+
+_WHO = {
+    "subject": "Participant label; `average` is the mean of the decoded latents over people",
+    "method": "Reconstruction method",
+    "test_set": "Test set of the split",
+}
+_ITEM = {
+    "stimulus_id": "Stimulus that was seen",
+    "trial_index": "Number of the trial within the participant; n/a for the mean of a picture's trials",
+}
+METRIC_COLUMNS = {
+    **_WHO,
+    "metric": "What was measured; docs/metrics.md defines it",
+    "protocol": "Named and versioned conditions of measurement; `latents-*` compares latents, not pictures",
+    "value": "Mean over items",
+    "ci_low": "Lower end of the 95 % bootstrap interval over pictures",
+    "ci_high": "Upper end of the 95 % bootstrap interval over pictures",
+    "floor": "Mean of the same procedure with shuffled training responses",
+    "ceiling": "Mean of what is rendered from true latents",
+    "n_items": "Items that have a value",
+    "floor_low": "Lower end of the floor's 95 % interval, over shuffles and pictures",
+    "floor_high": "Upper end of the floor's 95 % interval, over shuffles and pictures",
+    "p_shuffle": "Share of shuffles that score at least as well, the real one counted among them",
+    "note": "Why a value is undefined; n/a otherwise",
+}
+ITEM_COLUMNS = {
+    **_WHO,
+    **_ITEM,
+    "metric": METRIC_COLUMNS["metric"],
+    "protocol": METRIC_COLUMNS["protocol"],
+    "value": "Score of the item",
+    "floor": "Mean score of the item over shuffles",
+    "ceiling": "Score of what is rendered from the item's true latents",
+}
+IMAGE_COLUMNS = {
+    **_WHO,
+    **_ITEM,
+    "n_trials": "Trials that went into the response",
+    "file": "Reconstructed picture, relative to the folder of this table",
+    "seen_file": "Picture that was seen, relative to the BIDS folder; its name alone when it lies elsewhere",
+    "height": "Pixels",
+    "width": "Pixels",
+    "seed": "Seed of the picture",
+}

@@ -1,0 +1,136 @@
+"""Decoded latents on disk: what the participant level hands to the group level."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bids_recon.errors import DataError, MissingInputError
+from bids_recon.outputs.atomic import write_json, write_safetensors, write_tsv
+from bids_recon.outputs.names import derivative_name, label
+from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded
+
+
+def decoder_folder(output_dir: Path, subject: str) -> Path:
+    """Folder of a participant's decoders and latents."""
+    return output_dir / f"sub-{subject}" / "decoder"
+
+
+def _file(output_dir: Path, subject: str, method: str, suffix: str, extension: str) -> Path:
+    name = derivative_name({"subject": subject, "description": label(method)}, suffix, extension)
+    return decoder_folder(output_dir, subject) / name
+
+
+def write_decoded(
+    output_dir: Path, subject: str, method: str, decoded: Decoded, sidecar: Mapping[str, Any]
+) -> list[Path]:
+    """Write items, latents, latent spaces and decoders of one participant.
+
+    The JSON sidecar is written last: the group level reads a participant only when it is there.
+    """
+    arrays: dict[str, Any] = {}
+    for space in decoded.predicted:
+        arrays[f"predicted/{space}"] = decoded.predicted[space]
+        arrays[f"floor/{space}"] = decoded.floor[space]
+    for fold, state in decoded.states.items():
+        arrays.update({f"space/{fold}/{name}": array for name, array in state.items()})
+    weights = {
+        f"{fold}/{space}/{name}": array
+        for fold, spaces in decoded.decoder_states.items()
+        for space, state in spaces.items()
+        for name, array in state.items()
+    }
+    items = decoded.items.assign(
+        trial_index=decoded.items["trial_index"].where(decoded.items["trial_index"] >= 0)
+    )
+    items = items.assign(trial_index=items["trial_index"].astype("Int64")).replace("", "n/a")
+    content = {
+        "Description": f"Decoded latents of sub-{subject} by the method {method}",
+        "Method": method,
+        "Subject": subject,
+        "LatentSpaces": {space: list(array.shape[1:]) for space, array in decoded.predicted.items()},
+        "FoldIdentities": decoded.identities,
+        "Decoders": decoded.summaries,
+        "Shuffles": int(next(iter(decoded.floor.values())).shape[0]),
+        **sidecar,
+    }
+    return [
+        write_safetensors(_file(output_dir, subject, method, "latents", ".safetensors"), arrays),
+        write_safetensors(_file(output_dir, subject, method, "decoder", ".safetensors"), weights),
+        write_tsv(_file(output_dir, subject, method, "latents", ".tsv"), items),
+        write_json(_file(output_dir, subject, method, "decoder", ".json"), content),
+    ]
+
+
+def decoded_subjects(output_dir: Path, method: str) -> list[str]:
+    """Participants whose decoded latents are complete."""
+    found = [
+        folder.name.removeprefix("sub-") for folder in sorted(output_dir.glob("sub-*")) if folder.is_dir()
+    ]
+    return [subject for subject in found if _file(output_dir, subject, method, "decoder", ".json").is_file()]
+
+
+def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, dict[str, Any]]:
+    """Read what `write_decoded` wrote, but for the decoders' own arrays.
+
+    Returns
+    -------
+    decoded : Decoded
+    sidecar : dict
+
+    Raises
+    ------
+    MissingInputError
+        When the participant level was not run.
+    DataError
+        When a file is damaged.
+    """
+    sidecar_file = _file(output_dir, subject, method, "decoder", ".json")
+    latents_file = _file(output_dir, subject, method, "latents", ".safetensors")
+    items_file = _file(output_dir, subject, method, "latents", ".tsv")
+    again = "Run the participant level again."
+    for file in (sidecar_file, latents_file, items_file):
+        if not file.is_file():
+            raise MissingInputError("is missing", file=file, remedy=again)
+    try:
+        sidecar = json.loads(sidecar_file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"is not valid JSON ({error})", file=sidecar_file, remedy=again) from error
+    try:
+        arrays = load_file(latents_file)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"cannot be read ({error})", file=latents_file, remedy=again) from error
+    items = pd.read_csv(items_file, sep="\t", dtype=str, keep_default_na=False)
+    if missing := set(ITEM_COLUMNS) - set(items.columns):
+        raise DataError(f"lacks the columns {sorted(missing)}", file=items_file, remedy=again)
+    items["trial_index"] = items["trial_index"].replace("n/a", "-1").astype(int)
+    items["n_trials"] = items["n_trials"].astype(int)
+    for column in ("stim_file", "session", "task"):
+        items[column] = items[column].replace("n/a", "")
+    by_kind: dict[str, dict[str, Any]] = {"predicted": {}, "floor": {}}
+    states: dict[str, dict[str, Any]] = {fold: {} for fold in sidecar["FoldIdentities"]}
+    for name, array in arrays.items():
+        kind, _, rest = name.partition("/")
+        if kind in by_kind:
+            by_kind[kind][rest] = array
+        else:
+            fold, _, key = rest.partition("/")
+            states[fold][key] = array
+    if any(len(array) != len(items) for array in by_kind["predicted"].values()):
+        raise DataError(f"has another number of rows than {latents_file.name}", file=items_file, remedy=again)
+    decoded = Decoded(
+        items,
+        by_kind["predicted"],
+        by_kind["floor"],
+        states,
+        sidecar["FoldIdentities"],
+        sidecar["Decoders"],
+        {},
+    )
+    return decoded, sidecar

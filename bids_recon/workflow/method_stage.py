@@ -1,0 +1,195 @@
+"""One method on one person's responses: fit, decode, write; and read back when that was done before."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.config import Settings
+from bids_recon.dataset.layout import is_fetched
+from bids_recon.dataset.stimuli import PictureSequence, find_pictures, read_picture
+from bids_recon.methods.base import Method, MethodOptions
+from bids_recon.outputs.atomic import write_tsv
+from bids_recon.outputs.names import derivative_name, label
+from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
+from bids_recon.workflow.latents_store import decoder_folder, read_decoded, write_decoded
+from bids_recon.workflow.plan import ParticipantPlan
+from bids_recon.workflow.responses import ResponseResult
+from bids_recon.workflow.scoring import Scores, score
+from bids_recon.workflow.stage_cache import StageCache, fingerprint, stage_key
+
+ROI_SHUFFLES = 10
+ROI_METRICS = ("latent-correlation", "two-way-a", "two-way-c")
+ROI_COLUMNS = [
+    *("method", "roi", "n_voxels", "test_set", "metric", "protocol", "value", "ci_low", "ci_high"),
+    *("floor", "floor_low", "floor_high", "n_items"),
+]
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One method's outcome for one person.
+
+    Attributes
+    ----------
+    method : str
+    decoded : Decoded
+    methods : dict of str to Method
+        As fitted in each fold.
+    scores : Scores
+        With pictures where the method draws them quickly.
+    regions : DataFrame
+        Accuracy by region, columns `ROI_COLUMNS`.
+    warnings : list of str
+    """
+
+    method: str
+    decoded: Decoded
+    methods: dict[str, Method]
+    scores: Scores
+    regions: pd.DataFrame
+    warnings: list[str]
+
+
+def method_options(settings: Settings) -> MethodOptions:
+    """The part of the settings that methods read."""
+    return MethodOptions(
+        decoder=settings.decoder,
+        legacy_test_statistics=settings.legacy_test_statistics,
+        seed=settings.seed,
+        device=settings.device,
+        extra={"n_components": settings.n_components, "image_size": settings.image_size},
+    )
+
+
+def run_method(
+    settings: Settings, plan: ParticipantPlan, result: ResponseResult, cache: StageCache, method: str
+) -> MethodResult:
+    """Decode with one method, or find it done; then score."""
+    assert plan.split is not None
+    extra = (
+        []
+        if settings.extra_images is None
+        else list(filter(is_fetched, find_pictures(settings.extra_images)))
+    )
+    decoding = DecodingPlan(
+        method,
+        method_options(settings),
+        plan.split,
+        plan.stimuli,
+        PictureSequence(extra, read_picture),
+        result.zscore,
+        settings.average_trials,
+        settings.n_shuffles,
+    )
+    stage, key = f"decode_{label(method)}", _key(plan, result, decoding, extra)
+    regions_file = decoder_folder(settings.output_dir, plan.subject) / derivative_name(
+        {"subject": plan.subject, "description": label(method)}, "rois", ".tsv"
+    )
+    if not cache.outputs(stage, key):
+        decoded, methods = decode(result.responses, decoding)
+        regions = _regions(result, decoding, decoded, methods)
+        written = [write_tsv(regions_file, regions)]
+        written += write_decoded(
+            settings.output_dir,
+            plan.subject,
+            method,
+            decoded,
+            _sidecar(settings, plan, result, decoding, extra),
+        )
+        cache.finish(stage, key, written)
+    # What follows uses what is on disk, as the group level will, so that both see the same.
+    decoded, _ = read_decoded(settings.output_dir, plan.subject, method)
+    methods = rebuild_methods(decoded, method, decoding.options)
+    quick = next(iter(methods.values())).quick_render
+    scores = score(decoded, methods, plan.stimuli, seed=settings.seed, pictures=quick)
+    regions = pd.read_csv(regions_file, sep="\t", na_values="n/a")
+    return MethodResult(method, decoded, methods, scores, regions, _warnings(decoded))
+
+
+def _key(plan: ParticipantPlan, result: ResponseResult, decoding: DecodingPlan, extra: list[Path]) -> str:
+    responses = result.responses
+    return stage_key(
+        {
+            "responses": hashlib.sha256(np.ascontiguousarray(responses.data).tobytes()).hexdigest(),
+            "voxels": hashlib.sha256(responses.voxels.indices.tobytes()).hexdigest(),
+            "regions": {name: int(member.sum()) for name, member in responses.voxels.rois.items()},
+            "trials": responses.trials[["session", "task", "run", "stimulus_id", "set"]].to_json(),
+            "folds": [(fold.train, fold.test) for fold in decoding.split.folds],
+            "pictures": {
+                name: fingerprint(path) if (path := plan.stimuli.path(name)) else name
+                for name in decoding.split.stimuli
+            },
+            "extra": [fingerprint(path) for path in extra],
+            "method": decoding.method,
+            "options": decoding.options,
+            "zscore": decoding.zscore,
+            "average_trials": decoding.average_trials,
+            "n_shuffles": decoding.n_shuffles,
+        }
+    )
+
+
+def _regions(
+    result: ResponseResult, decoding: DecodingPlan, decoded: Decoded, methods: dict[str, Method]
+) -> pd.DataFrame:
+    """Accuracy on latents with the voxels of each region, and of all together."""
+    n_shuffles = min(decoding.n_shuffles, ROI_SHUFFLES)
+    few = replace(decoded, floor={name: array[:n_shuffles] for name, array in decoded.floor.items()})
+    regions: list[tuple[str, int, Decoded]] = [("all", result.responses.voxels.n_voxels, few)]
+    for name, member in result.responses.voxels.rois.items():
+        if member.all():
+            regions.append((name, int(member.sum()), few))
+        else:
+            part = decode_region(result.responses.restrict(member), decoding, methods, n_shuffles)
+            regions.append((name, int(member.sum()), part))
+    tables = []
+    for name, n_voxels, part in regions:
+        table = score(part, methods, decoding.stimuli, seed=decoding.options.seed, pictures=False).metrics
+        table = table[table["metric"].isin(ROI_METRICS)]
+        tables.append(table.assign(method=decoding.method, roi=name, n_voxels=n_voxels)[ROI_COLUMNS])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _sidecar(
+    settings: Settings,
+    plan: ParticipantPlan,
+    result: ResponseResult,
+    decoding: DecodingPlan,
+    extra: list[Path],
+) -> dict[str, Any]:
+    return {
+        "Simulated": plan.simulated,
+        "StimulusSpec": plan.spec.source if plan.spec.source.endswith("/") else plan.spec.name,
+        "Stimuli": [str(folder.absolute()) for folder in settings.stimuli],
+        "Split": decoding.split.rule,
+        "Folds": {fold.name: {"train": len(fold.train), "test": {k: len(v) for k, v in fold.test.items()}}
+                  for fold in decoding.split.folds},
+        "LeakAuditPassed": plan.audit.passed if plan.audit else None,
+        "ResponsesFrom": plan.source,
+        "Standardisation": f"z-score by training trials ({result.zscore})",
+        "LegacyTestStatistics": settings.legacy_test_statistics,
+        "AveragedTestTrials": settings.average_trials,
+        "Regions": {name: int(member.sum()) for name, member in result.responses.voxels.rois.items()},
+        "Voxels": result.responses.voxels.n_voxels,
+        "ExtraImages": len(extra),
+        "Seed": settings.seed,
+        "MethodOptions": {"decoder": decoding.options.decoder, **decoding.options.extra},
+    }  # fmt: skip
+
+
+def _warnings(decoded: Decoded) -> list[str]:
+    found = []
+    for fold, spaces in decoded.summaries.items():
+        for space, summary in spaces.items():
+            if summary.get("warning"):
+                found.append(f"Decoder of {space}, fold {fold}: {summary['warning']}")
+    for test_set, items in decoded.items.groupby("test_set", sort=False):
+        if items["stimulus_id"].nunique() < 2:
+            found.append(f"The test set {test_set} has one picture only: identification is undefined for it.")
+    return found

@@ -1,0 +1,81 @@
+"""What every report says of the run it belongs to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bids_recon
+from bids_recon.config import Settings
+from bids_recon.methods.registry import make_method
+from bids_recon.metrics.catalogue import METRICS
+from bids_recon.report.content import RunContext
+
+BOILERPLATE = (
+    "Results were obtained with bids_recon {version}, a BIDS App that reconstructs seen pictures from fMRI."
+    " {responses} The stimuli were split by the rule {split}; an audit before any fit looked for pictures"
+    " shared between training and test. Means, deviations, penalties and latent spaces come from training"
+    " trials only.",
+    "Every score is given beside its floor, the same procedure after the training responses were shuffled"
+    " among trials ({n_shuffles} times), and its ceiling, pictures rendered from true latents. Intervals are"
+    " 95 % bootstrap intervals over pictures. A realistic picture is not an accurate one.",
+)
+
+
+def run_context(
+    settings: Settings,
+    command: str,
+    title: str,
+    *,
+    description: Mapping[str, Any],
+    split: str,
+    source: str,
+    warnings: Sequence[str],
+) -> RunContext:
+    """Facts for the head and the foot of a report."""
+    simulated = bool(description.get("Simulated"))
+    responses = (
+        "Single-trial responses were read as they were given."
+        if source == "betas"
+        else f"Single-trial responses were estimated with the {settings.glm} (Horikawa & Kamitani 2017)."
+    )
+    notes = [
+        text.format(
+            version=bids_recon.__version__, responses=responses, split=split, n_shuffles=settings.n_shuffles
+        )
+        for text in BOILERPLATE
+    ]
+    if not settings.responses_only:
+        notes += [f"{name}: {make_method(name).reference}" for name in settings.method]
+    if simulated:
+        notes.append("The brain was simulated: no person was scanned, and no score here is a finding.")
+    if settings.legacy_test_statistics:
+        notes.append("Test-set statistics were used as in the publication (--legacy-test-statistics).")
+    shown = {
+        "method": ", ".join(settings.method) if not settings.responses_only else "none",
+        "decoder": settings.decoder or "the method's own",
+        "split": split,
+        "regions": ", ".join(settings.roi) or "all that were found",
+        "estimator": settings.glm if source == "bold" else "responses were read",
+        "test trials": "averaged by picture" if settings.average_trials else "one by one",
+        "shuffles": str(settings.n_shuffles),
+        "seed": str(settings.seed),
+    }
+    return RunContext(
+        title=title,
+        command=command,
+        version=bids_recon.__version__,
+        date=time.strftime("%Y-%m-%d %H:%M"),
+        simulated=simulated,
+        dataset={
+            "name": str(description.get("Name", "")),
+            "folder": str(settings.bids_dir),
+            "licence": str(description.get("License", "not stated")),
+            "identifier": str(description.get("DatasetDOI", "none")),
+        },
+        settings=shown,
+        warnings=list(warnings),
+        notes=notes,
+        definitions={name: metric.definition for name, metric in METRICS.items()},
+    )

@@ -1,0 +1,272 @@
+"""What a run will do with one participant, found out before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_recon.config import Settings
+from bids_recon.dataset.events import RunReport, read_events, trials_of_run
+from bids_recon.dataset.layout import BoldRun, find_runs, is_fetched, read_description
+from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
+from bids_recon.dataset.splits import Split, default_rule, make_split, parse_split
+from bids_recon.dataset.stimuli import StimulusSet, find_pictures, picture_hash, read_picture
+from bids_recon.dataset.stimulus_lookup import find_stimuli
+from bids_recon.dataset.stimulus_rules import SplitRule
+from bids_recon.dataset.stimulus_spec import StimulusSpec, load_stimulus_spec, preset_for_doi
+from bids_recon.dataset.trials import concatenate_trials, trials_from_table
+from bids_recon.errors import ExitCode, MissingInputError, NothingSelectedError
+from bids_recon.glm.beta_files import find_beta_files
+from bids_recon.rois.masks import MaskSource, find_masks
+from bids_recon.rois.requests import resolve_regions
+
+BETAS = "betas"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A file that is needed and not here.
+
+    Attributes
+    ----------
+    kind : {"picture", "bold", "mask"}
+    path : str
+        Where it was expected.
+    annexed : bool
+        Whether `datalad get` can bring it.
+    """
+
+    kind: str
+    path: str
+    annexed: bool
+
+
+@dataclass(frozen=True)
+class ParticipantPlan:
+    """What is known of a participant from tables and file names alone.
+
+    Attributes
+    ----------
+    subject : str
+    source : {"bold", "betas"}
+        Where responses come from.
+    spec : StimulusSpec
+    runs : tuple of BoldRun
+        Empty when responses are read.
+    reports : tuple of RunReport
+        One per run: what the reader of events kept and dropped.
+    trials : DataFrame
+        With the column `set`.
+    split : Split or None
+        None when only responses are asked for and nothing can be split.
+    stimuli : StimulusSet
+    audit : LeakAudit or None
+    masks : dict
+        ROI masks found, by label.
+    regions : tuple of str
+        ROI that will be used.
+    missing : tuple of Missing
+    warnings : tuple of str
+    """
+
+    subject: str
+    source: str
+    spec: StimulusSpec
+    runs: tuple[BoldRun, ...]
+    reports: tuple[RunReport, ...]
+    trials: pd.DataFrame
+    split: Split | None
+    stimuli: StimulusSet
+    audit: LeakAudit | None
+    masks: Mapping[str, Sequence[MaskSource]]
+    regions: tuple[str, ...]
+    missing: tuple[Missing, ...] = ()
+    warnings: tuple[str, ...] = ()
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data set says that its brain is simulated."""
+        return bool(self.description.get("Simulated"))
+
+    def blocking(self, responses_only: bool) -> list[Missing]:
+        """What is missing and stops the run."""
+        return [item for item in self.missing if not (responses_only and item.kind == "picture")]
+
+
+def choose_spec(settings: Settings, description: Mapping[str, Any]) -> tuple[StimulusSpec, list[str]]:
+    """The spec the user names, or the preset of the data set's DOI, or the BIDS way."""
+    if settings.stimulus_spec:
+        return load_stimulus_spec(settings.stimulus_spec), []
+    preset = preset_for_doi(str(description.get("DatasetDOI", "")))
+    if preset is not None:
+        return load_stimulus_spec(preset), [f"Stimulus spec {preset} was chosen by the data set's DOI."]
+    return load_stimulus_spec(None), []
+
+
+def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
+    """Read tables and file names of a participant, split the stimuli and audit the split.
+
+    Raises
+    ------
+    ReconError
+        For whatever in the data set or the options cannot be worked with. Missing pictures and BOLD files are
+        not raised but listed in the plan.
+    """
+    description = read_description(settings.bids_dir)
+    spec, warnings = choose_spec(settings, description)
+    if BETAS in settings.derivatives:
+        runs, reports, trials = _from_betas(settings, subject, spec)
+        missing: list[Missing] = []
+    else:
+        runs, reports, trials, missing, found = _from_events(settings, subject, spec)
+        warnings += found
+    stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
+    split, audit = None, None
+    try:
+        trials, split = make_split(trials, _rule(settings, spec, trials, warnings), seed=settings.seed)
+    except NothingSelectedError as error:
+        if not (settings.responses_only or settings.dry_run):
+            raise
+        warnings.append(str(error))
+        trials = trials.assign(set="none")
+    if split is not None:
+        if settings.on_leak == "drop":
+            split = split.without_shared()
+        audit = audit_leaks(
+            trials,
+            split,
+            stimuli,
+            extra_hashes=_extra_hashes(settings.extra_images),
+            legacy_test_statistics=settings.legacy_test_statistics,
+        )
+        missing += _missing_pictures(stimuli, split)
+    masks = find_masks(settings.bids_dir, subject, settings.derivatives)
+    regions, region_warnings = resolve_regions(settings.roi, masks, space=None)
+    warnings += region_warnings
+    for region in regions:
+        missing += [
+            Missing("mask", str(source.path), True) for source in region.sources if not source.fetched
+        ]
+    return ParticipantPlan(
+        subject=subject,
+        source="betas" if BETAS in settings.derivatives else "bold",
+        spec=spec,
+        runs=tuple(runs),
+        reports=tuple(reports),
+        trials=trials,
+        split=split,
+        stimuli=stimuli,
+        audit=audit,
+        masks=masks,
+        regions=tuple(region.name for region in regions),
+        missing=tuple(dict.fromkeys(missing)),
+        warnings=tuple(dict.fromkeys(warnings)),
+        description=description,
+    )
+
+
+def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]) -> SplitRule:
+    if settings.split:
+        return parse_split(settings.split)
+    if spec.split.kind != "kfold":
+        return spec.split
+    rule = default_rule(trials)
+    warnings.append("No --split was given: the stimuli are held out in folds, each tested once.")
+    return rule
+
+
+def _from_betas(
+    settings: Settings, subject: str, spec: StimulusSpec
+) -> tuple[list[BoldRun], list[RunReport], pd.DataFrame]:
+    root = settings.derivatives[BETAS]
+    files = find_beta_files(root, subject, settings.session_label or None, settings.task_id or None)
+    if not files:
+        raise MissingInputError(
+            f"has no single-trial responses (*_desc-SingletrialBetas_statmap.nii.gz) of sub-{subject}",
+            file=root,
+            remedy="Check folder, participant, sessions and tasks.",
+        )
+    tables = [trials_from_table(one.read_trials(), spec, subject=subject, file=one.trials) for one in files]
+    return [], [], concatenate_trials(tables)
+
+
+def _from_events(
+    settings: Settings, subject: str, spec: StimulusSpec
+) -> tuple[list[BoldRun], list[RunReport], pd.DataFrame, list[Missing], list[str]]:
+    runs = find_runs(
+        settings.bids_dir,
+        [subject],
+        sessions=settings.session_label,
+        tasks=settings.task_id,
+        filters=settings.bids_filters.get("bold"),
+        database_dir=settings.bids_database_dir,
+    )[subject]
+    if not runs:
+        raise NothingSelectedError(
+            f"sub-{subject} has no runs with the sessions and tasks asked for", file=settings.bids_dir
+        )
+    kept: list[BoldRun] = []
+    reports: list[RunReport] = []
+    tables: list[pd.DataFrame] = []
+    missing: list[Missing] = []
+    warnings: list[str] = []
+    for run in runs:
+        if spec.rule_for(task=run.task, session=run.session) is None:
+            warnings.append(f"{run.name} is left out: {spec.name} says nothing of its task and session.")
+            continue
+        if run.events is None:
+            warnings.append(f"{run.name} is left out: it has no events.tsv.")
+            continue
+        table, report = trials_of_run(
+            read_events(run.events),
+            spec,
+            subject=subject,
+            session=run.session,
+            task=run.task,
+            run=run.run,
+            file=run.events,
+        )
+        kept.append(run)
+        reports.append(report)
+        tables.append(table)
+        warnings += report.messages
+        if run.bold is None:
+            expected = run.events.with_name(run.events.name.replace("_events.tsv", "_bold.nii.gz"))
+            missing.append(Missing("bold", str(expected), False))
+        elif not run.fetched:
+            missing.append(Missing("bold", str(run.bold), True))
+    if not any(len(table) for table in tables):
+        raise NothingSelectedError(
+            f"sub-{subject} has no trials with pictures in {len(runs)} runs",
+            file=settings.bids_dir,
+            remedy="Check --task-id, --session-label and --stimulus-spec.",
+        )
+    return kept, reports, concatenate_trials(tables), missing, warnings
+
+
+def _missing_pictures(stimuli: StimulusSet, split: Split) -> list[Missing]:
+    return [
+        Missing("picture", str(stimulus.path or stimulus.wanted), stimulus.path is not None)
+        for stimulus in stimuli.missing(split.stimuli)
+    ]
+
+
+def _extra_hashes(folder: Path | None) -> dict[str, str] | None:
+    if folder is None:
+        return None
+    return {file.name: picture_hash(read_picture(file)) for file in find_pictures(folder) if is_fetched(file)}
+
+
+def exit_code_of(plans: Sequence[ParticipantPlan], settings: Settings) -> ExitCode:
+    """Exit code with which a run of these plans would stop before its first computation."""
+    if any(plan.blocking(settings.responses_only) for plan in plans):
+        return ExitCode.NO_INPUT
+    leak = any(plan.audit is not None and not plan.audit.passed for plan in plans)
+    if leak and settings.on_leak != "allow" and not settings.responses_only:
+        return ExitCode.DATA_ERROR
+    return ExitCode.OK

@@ -1,0 +1,118 @@
+"""The levels of analysis, one after the other."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import bids_recon
+from bids_recon.config import Settings, settings_to_toml
+from bids_recon.dataset.layout import list_participants, read_description, select_participants
+from bids_recon.dataset.validation import validate
+from bids_recon.errors import ExitCode, UsageError
+from bids_recon.glm.estimate import ESTIMATORS
+from bids_recon.methods.registry import make_method
+from bids_recon.outputs.atomic import write_text
+from bids_recon.outputs.dataset import initialise_output
+from bids_recon.workflow.engine import Failure, run_all
+from bids_recon.workflow.group import run_group
+from bids_recon.workflow.method_stage import method_options
+from bids_recon.workflow.participant import run_participant
+from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
+from bids_recon.workflow.plan_text import plan_text
+from bids_recon.workflow.responses import planned_voxels
+
+LOGGER = logging.getLogger("bids_recon")
+
+
+def _participants(settings: Settings) -> list[str]:
+    # The data set itself is looked at first: without it, options make no sense.
+    read_description(settings.bids_dir)
+    betas = [settings.derivatives[BETAS]] if BETAS in settings.derivatives else []
+    available = list_participants(settings.bids_dir, betas)
+    return select_participants(available, settings.participant_label, settings.bids_dir)
+
+
+def _check_names(settings: Settings) -> None:
+    """Names of methods and estimators are checked before hours of computing, not after."""
+    for method in settings.method:
+        make_method(method, method_options(settings))
+    if settings.glm not in ESTIMATORS:
+        raise UsageError(
+            f"there is no estimator '{settings.glm}'", remedy=f"Choose among: {', '.join(ESTIMATORS)}."
+        )
+
+
+def dry_run(settings: Settings) -> ExitCode:
+    """Print what a run would do; write nothing. The exit code is the one the run would stop with."""
+    _check_names(settings)
+    plans = []
+    for subject in _participants(settings):
+        plan = plan_participant(settings, subject)
+        print(plan_text(plan, settings, planned_voxels(settings, plan)), flush=True)
+        plans.append(plan)
+    return exit_code_of(plans, settings)
+
+
+def run_levels(settings: Settings, command: str, on_step: Callable[[str], None] = lambda _: None) -> ExitCode:
+    """Run the levels asked for; `on_step` is called after each participant and each method of the group.
+
+    Returns
+    -------
+    ExitCode
+        That of the first failure; when participants fail for different reasons, 1.
+
+    Raises
+    ------
+    ReconError
+        When the run as a whole cannot be done.
+    """
+    _check_names(settings)
+    description = read_description(settings.bids_dir)
+    initialise_output(
+        settings.output_dir,
+        bids_dir=settings.bids_dir,
+        derivatives=settings.derivatives,
+        simulated=bool(description.get("Simulated")),
+    )
+    _write_config(settings)
+    if "participant" in settings.levels:
+        subjects = _participants(settings)
+        if not settings.skip_bids_validation:
+            for line in validate(settings.bids_dir):
+                LOGGER.info("%s", line)
+        outcome = run_all(
+            functools.partial(run_participant, settings, command),
+            subjects,
+            n_processes=_processes(settings),
+            threads=settings.omp_nthreads,
+            stop_on_first_crash=settings.stop_on_first_crash,
+            on_done=lambda subject: on_step(f"sub-{subject}"),
+        )
+        if outcome.failures:
+            return _report_failures(settings.output_dir, outcome.failures, len(subjects))
+    if "group" in settings.levels:
+        run_group(settings, command, on_step)
+    return ExitCode.OK
+
+
+def _processes(settings: Settings) -> int:
+    return max(1, settings.nprocs // settings.omp_nthreads)
+
+
+def _write_config(settings: Settings) -> Path:
+    name = f"config-{time.strftime('%Y%m%d-%H%M%S')}.toml"
+    return write_text(settings.output_dir / "logs" / name, settings_to_toml(settings, bids_recon.__version__))
+
+
+def _report_failures(output_dir: Path, failures: tuple[Failure, ...], n_subjects: int) -> ExitCode:
+    for failure in failures:
+        if failure.details:
+            log = write_text(output_dir / "logs" / f"crash-sub-{failure.item}.txt", failure.details)
+            LOGGER.error("sub-%s: this is a fault of bids-recon; please report it with %s", failure.item, log)
+    LOGGER.error("%d of %d participants failed", len(failures), n_subjects)
+    codes = {failure.exit_code for failure in failures}
+    return codes.pop() if len(codes) == 1 else ExitCode.FAILURE

@@ -1,0 +1,107 @@
+"""The report of one participant, from what the level computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bids_recon.config import Settings
+from bids_recon.dataset.stimuli import StimulusSet
+from bids_recon.report.content import GalleryItem, SubjectReport
+from bids_recon.report.pages import write_subject_report
+from bids_recon.workflow.decoding import Decoded
+from bids_recon.workflow.method_stage import MethodResult
+from bids_recon.workflow.page_context import run_context
+from bids_recon.workflow.plan import ParticipantPlan
+from bids_recon.workflow.plan_text import set_table
+from bids_recon.workflow.responses import ResponseResult
+from bids_recon.workflow.scoring import Scores
+
+SORTED_BY = "two-way-a"
+PIXELS = "pixels-1"
+
+
+def gallery_items(
+    subject: str, method: str, decoded: Decoded, scores: Scores, stimuli: StimulusSet
+) -> list[GalleryItem]:
+    """Reconstructions beside what was seen, with every score of each picture."""
+    if scores.reconstructed is None or scores.ceiling is None:
+        return []
+    by_item = {
+        (str(row["test_set"]), str(row["stimulus_id"]), int(row["trial_index"]), str(row["metric"])): float(
+            row["value"]
+        )
+        for row in scores.items[scores.items["protocol"] == PIXELS].to_dict("records")
+    }
+    metrics = scores.items.loc[scores.items["protocol"] == PIXELS, "metric"].unique()
+    found = []
+    for row, item in enumerate(decoded.items.to_dict("records")):
+        key = (str(item["test_set"]), str(item["stimulus_id"]), int(item["trial_index"]))
+        values = {metric: by_item[*key, metric] for metric in metrics}
+        trial = "" if key[2] < 0 else f" (trial {key[2]})"
+        found.append(
+            GalleryItem(
+                subject=subject,
+                method=method,
+                test_set=key[0],
+                stimulus_id=key[1] + trial,
+                seen=stimuli.image(key[1]),
+                reconstructed=scores.reconstructed[row],
+                ceiling=scores.ceiling[row],
+                # Identification first; pictures with equal shares are told apart by their pixels.
+                score=values[SORTED_BY] if values[SORTED_BY] == values[SORTED_BY] else values["pixcorr"],
+                scores=values,
+                score_name=SORTED_BY,
+            )
+        )
+    return found
+
+
+def decoder_table(methods: Sequence[MethodResult]) -> pd.DataFrame:
+    """One row per fitted decoder."""
+    rows = []
+    for result in methods:
+        for fold, spaces in result.decoded.summaries.items():
+            for space, summary in spaces.items():
+                plain = {key: value for key, value in summary.items() if isinstance(value, str | int | float)}
+                rows.append({"method": result.method, "fold": fold, "latent space": space, **plain})
+    return pd.DataFrame(rows)
+
+
+def write_subject_page(
+    settings: Settings,
+    command: str,
+    plan: ParticipantPlan,
+    result: ResponseResult,
+    methods: Sequence[MethodResult],
+    warnings: Sequence[str],
+) -> Path:
+    """Write `sub-<label>.html`."""
+    tables = [one.scores.metrics.assign(method=one.method) for one in methods]
+    regions = [one.regions for one in methods]
+    report = SubjectReport(
+        context=run_context(
+            settings,
+            command,
+            f"sub-{plan.subject}",
+            description=plan.description,
+            split=plan.split.rule if plan.split else "none",
+            source=plan.source,
+            warnings=warnings,
+        ),
+        subject=plan.subject,
+        runs=result.runs,
+        sets=set_table(plan),
+        audit=plan.audit.to_dict() if plan.audit else {},
+        rois=pd.concat(regions, ignore_index=True) if regions else pd.DataFrame(),
+        decoders=decoder_table(methods),
+        metrics=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
+        gallery=[
+            item
+            for one in methods
+            for item in gallery_items(plan.subject, one.method, one.decoded, one.scores, plan.stimuli)
+        ],
+    )
+    return write_subject_report(settings.output_dir / f"sub-{plan.subject}.html", report)

@@ -1,0 +1,19 @@
+"""Fixtures for every room."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of reference data; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("BIDS_RECON_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "DESIGN.md").is_file():
+        pytest.skip(f"reference data not found in {folder} (set BIDS_RECON_SHARED)")
+    return folder
