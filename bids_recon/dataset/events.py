@@ -132,7 +132,11 @@ def read_events(path: str | Path) -> pd.DataFrame:
 
 
 def _cells(line: str) -> list[str]:
-    return next(csv.reader([line], delimiter="\t"))
+    try:
+        return next(csv.reader([line], delimiter="\t"))
+    except csv.Error:
+        # A cell of over 131,072 characters: the line is damaged.
+        return []
 
 
 def trials_of_run(

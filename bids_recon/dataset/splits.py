@@ -224,7 +224,8 @@ def _sets_by_pattern(trials: pd.DataFrame, rule: SplitRule) -> pd.Series[str]:
     values = trials[column].astype(str)
     sets = pd.Series("none", index=trials.index, dtype=object)
     for name, pattern in {TRAIN: rule.train or "", **rule.test}.items():
-        matched = values.str.fullmatch(_compile(pattern, describe(rule)).pattern)
+        whole = _compile(pattern, describe(rule)).fullmatch
+        matched = values.map(lambda value, whole=whole: whole(value) is not None).astype(bool)
         if twice := sorted(set(sets[matched]) - {"none"}):
             raise UsageError(f"--split {describe(rule)}: a trial falls into both '{twice[0]}' and '{name}'")
         sets[matched] = name

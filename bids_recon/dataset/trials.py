@@ -78,7 +78,7 @@ def concatenate_trials(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return empty_trials()
     trials = pd.concat(filled, ignore_index=True)
     others = [column for column in trials.columns if column not in NUMBERS]
-    trials[others] = trials[others].fillna("n/a")
+    trials[others] = trials[others].fillna(dict.fromkeys(others, "n/a") | {FILE_COLUMN: ""})
     trials["trial_index"] = trials.groupby("subject", sort=False).cumcount().astype("int64")
     _check_files(trials)
     return trials

@@ -97,19 +97,22 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         UsageError
             When a penalty is not above zero, or there are fewer than two folds.
         """
-        X, Y = validate_data(self, X, Y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32))
-        targets = Y.reshape(len(Y), -1)
+        responses, latents = validate_data(
+            self, X, Y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
+        )
+        targets = latents.reshape(len(latents), -1)
+        n_trials = len(responses)
         self.alphas_ = self._checked_alphas()
-        stimulus = stimulus_codes(groups, len(X))
+        stimulus = stimulus_codes(groups, n_trials)
         counts = np.bincount(stimulus)
-        weights = 1.0 / counts[stimulus] if self.balance_stimuli else np.ones(len(X))
-        weights *= len(X) / weights.sum()
-        self.n_trials_, self.n_stimuli_, self.n_targets_ = len(X), len(counts), targets.shape[1]
+        weights = 1.0 / counts[stimulus] if self.balance_stimuli else np.ones(n_trials)
+        weights *= n_trials / weights.sum()
+        self.n_trials_, self.n_stimuli_, self.n_targets_ = n_trials, len(counts), targets.shape[1]
         self.n_folds_ = self._count_folds()
-        self.explained_variance_ = self._cross_validate(X, targets, stimulus, weights)
+        self.explained_variance_ = self._cross_validate(responses, targets, stimulus, weights)
         self.alpha_ = self._choose()
-        self._refit(X, targets, weights)
-        self._one_target = Y.ndim == 1
+        self._refit(responses, targets, weights)
+        self._one_target = latents.ndim == 1
         return self
 
     def _checked_alphas(self) -> NDArray[np.float64]:
@@ -149,9 +152,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return float(self.alphas_[len(self.alphas_) // 2])
         return float(self.alphas_[np.argmax(scores)])
 
-    def _refit(
-        self, X: NDArray[np.floating], Y: NDArray[np.floating], weights: NDArray[np.float64]
-    ) -> None:
+    def _refit(self, X: NDArray[np.floating], Y: NDArray[np.floating], weights: NDArray[np.float64]) -> None:
         root = np.sqrt(weights)[:, None]
         standard = Standardisation.of(X, weights, self.standardise)
         factor = RidgeFactor.of(standard.apply(X) * root.astype(X.dtype))
@@ -175,8 +176,8 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def predict(self, X: ArrayLike) -> NDArray[np.floating]:
         """Latents (n_trials, n_targets) of responses (n_trials, n_voxels); (n_trials,) if Y was 1-d."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
-        predicted = (X - self.x_mean_) @ self.coef_.T + self.y_mean_
+        responses = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
+        predicted = (responses - self.x_mean_) @ self.coef_.T + self.y_mean_
         return predicted[:, 0] if self._one_target else predicted
 
     def summary(self) -> dict[str, Any]:

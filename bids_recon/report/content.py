@@ -109,12 +109,14 @@ class SubjectReport:
     audit : dict
         The leak audit: `{"passed": bool, "checks": [{"name", "passed", "detail", "items"}]}`.
     rois : DataFrame
-        Decoding by region: method, roi, n_voxels, metric, value, ci_low, ci_high, floor, n_items.
+        Decoding by region: method, roi, n_voxels, test_set, metric, protocol, value, ci_low, ci_high, floor,
+        floor_low, floor_high, n_items.
     decoders : DataFrame
         One row per fitted decoder; any columns.
     metrics : DataFrame
         Scores: method, test_set, metric, protocol, value, ci_low, ci_high, floor, floor_low, floor_high,
-        ceiling, n_items, and optionally higher_is_better (bool; otherwise told from floor and ceiling).
+        ceiling, n_items, and optionally note (why there is no value) and higher_is_better (bool; otherwise
+        told by the catalogue of metrics, or from floor and ceiling).
     gallery : list of GalleryItem
         Reconstructions; may be empty.
     """

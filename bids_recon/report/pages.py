@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
@@ -64,7 +65,7 @@ def write_subject_report(path: str | Path, report: SubjectReport) -> Path:
         Tile("Runs", str(len(report.runs)), link="data") if len(report.runs) else None,
         _total("Trials", report.runs, "trials"),
         *_set_tiles(report),
-        *_gallery_tiles(gallery),
+        _gallery_tile(gallery),
         _audit_tile([audit.state]),
         _warning_tile(report.context),
     ]
@@ -93,7 +94,7 @@ def write_group_report(path: str | Path, report: GroupReport) -> Path:
     definitions = report.context.definitions
     tiles = [
         Tile("Participants", str(len(participants)), link="data"),
-        *_gallery_tiles(gallery),
+        _gallery_tile(gallery),
         _audit_tile([audit.state for audit in audits]),
         _warning_tile(report.context),
     ]
@@ -170,7 +171,7 @@ def _participants(report: GroupReport) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _total(label: str, table: Any, column: str) -> Tile | None:
+def _total(label: str, table: pd.DataFrame, column: str) -> Tile | None:
     if column not in table or not len(table):
         return None
     return Tile(label, cell(table[column].sum()), link="data")
@@ -185,8 +186,8 @@ def _set_tiles(report: SubjectReport) -> list[Tile]:
     ]
 
 
-def _gallery_tiles(gallery: Mapping[str, Any]) -> list[Tile]:
-    return [Tile("Reconstructions", str(len(gallery["items"])), link="reconstructions")]
+def _gallery_tile(gallery: Mapping[str, Any]) -> Tile:
+    return Tile("Reconstructions", str(len(gallery["items"])), link="reconstructions")
 
 
 def _audit_tile(states: list[str]) -> Tile:

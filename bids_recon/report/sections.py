@@ -145,14 +145,14 @@ def group_scores(
 
 
 def subject_rois(rois: pd.DataFrame, definitions: Mapping[str, str]) -> list[ScoreGroup]:
-    """Decoding accuracy by region: one row per region, in the order given, by method and metric."""
+    """Decoding accuracy by region: one row per region, in the order given, by metric, method and test set."""
     groups = []
-    for method, measure, axis, rows in _roi_groups(rois, definitions):
+    for qualifier, measure, axis, rows in _roi_groups(rois, definitions):
         shown = tuple(
             _score_row((row["roi"] or MISSING, count(row["n_voxels"])), row, axis, measure)
             for row in _records(rows)
         )
-        groups.append(ScoreGroup(measure, method, axis, shown))
+        groups.append(ScoreGroup(measure, qualifier, axis, shown))
     return groups
 
 
@@ -164,29 +164,31 @@ def group_rois(
 ) -> list[ScoreGroup]:
     """Decoding accuracy by region, with a dot for every participant and their mean."""
     groups = []
-    for method, measure, axis, rows in _roi_groups(rois, definitions):
+    for qualifier, measure, axis, rows in _roi_groups(rois, definitions):
         shown = []
         for (roi,), some in _grouped(rows, "roi"):
             sizes = some["n_voxels"].dropna()
             least, most = (count(sizes.min()), count(sizes.max())) if len(sizes) else (MISSING, MISSING)
             voxels = least if least == most else f"{least}–{most}"
             shown.append(_pooled_row((roi or MISSING, voxels), some, axis, measure, participants, name_of))
-        groups.append(ScoreGroup(measure, method, axis, tuple(shown)))
+        groups.append(ScoreGroup(measure, qualifier, axis, tuple(shown)))
     return groups
 
 
 def _roi_groups(
     rois: pd.DataFrame, definitions: Mapping[str, str]
 ) -> Iterator[tuple[str, Measure, Axis, pd.DataFrame]]:
-    """Rows of each method and metric; the methods share the axis of a metric, to be compared."""
+    """Rows of each metric, method, test set and protocol; all of a metric share its axis, to be compared."""
     table = with_columns(
-        rois, ("subject", "method", "roi", "metric", "note"), (*RANGES, "n_items", "n_voxels")
+        rois,
+        ("subject", "method", "roi", "test_set", "metric", "protocol", "note"),
+        (*RANGES, "n_items", "n_voxels"),
     )
     for (metric,), of_metric in _grouped(table, "metric"):
         measure = measure_of(metric, of_metric, definitions)
         axis = _axis(of_metric, measure)
-        for (method,), rows in _grouped(of_metric, "method"):
-            yield method, measure, axis, rows
+        for parts, rows in _grouped(of_metric, "method", "test_set", "protocol"):
+            yield " · ".join(part for part in parts if part), measure, axis, rows
 
 
 def _axis(rows: pd.DataFrame, measure: Measure) -> Axis:

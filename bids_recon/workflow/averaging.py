@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,11 +48,9 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
     warnings: list[str] = []
     n_shuffles = min(next(iter(one.floor.values())).shape[0] for one in decoded.values())
     first = next(iter(decoded.values()))
-    items, predicted, floor = (
-        [],
-        {name: [] for name in first.predicted},
-        {name: [] for name in first.predicted},
-    )
+    items: list[tuple[Any, ...]] = []
+    predicted: dict[str, list[Any]] = {name: [] for name in first.predicted}
+    floor: dict[str, list[Any]] = {name: [] for name in first.predicted}
     states, identities = {}, {}
     apart = 0
     for (test_set, stimulus_id), same in rows.groupby(_KEY, sort=False):

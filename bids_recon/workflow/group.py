@@ -33,6 +33,7 @@ from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import remove_leftovers
 from bids_recon.workflow.subject_page import gallery_items
 
+DECIMALS = 6
 LOGGER = logging.getLogger("bids_recon")
 
 
@@ -214,5 +215,7 @@ def _write_table(
         table = table.assign(
             trial_index=table["trial_index"].where(table["trial_index"] >= 0).astype("Int64")
         )
-    write_tsv(file, table)
+    if "note" in table:
+        table = table.assign(note=table["note"].replace("", "n/a"))
+    write_tsv(file, table.round(DECIMALS))
     write_json(folder / f"{name}.json", {column: {"Description": text} for column, text in columns.items()})

@@ -173,7 +173,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
 def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]) -> SplitRule:
     if settings.split:
         return parse_split(settings.split)
-    if spec.split.kind != "kfold":
+    if spec.split is not None:
         return spec.split
     rule = default_rule(trials)
     warnings.append("No --split was given: the stimuli are held out in folds, each tested once.")

@@ -235,7 +235,8 @@ def _write(
         return done
     written: list[Path] = []
     trials = responses.trials
-    for (session, task), rows in trials.groupby(["session", "task"], sort=False).indices.items():
+    for session, task in dict.fromkeys(zip(trials["session"], trials["task"], strict=True)):
+        rows = ((trials["session"] == session) & (trials["task"] == task)).to_numpy()
         runs = [run for run in plan.runs if (run.session, run.task) == (session, task)]
         written += write_responses(
             responses.take(rows),

@@ -254,7 +254,9 @@ def test_corrupt_times_of_rest_do_not_matter(run):
     assert (len(trials), report.n_corrupt, report.messages) == (1, 0, ())
 
 
-@pytest.mark.parametrize("row", ["10 5 stimulus", "10", "10 5 stimulus b 7", '10 5 "stimulus b'])
+@pytest.mark.parametrize(
+    "row", ["10 5 stimulus", "10", "10 5 stimulus b 7", '10 5 "stimulus b', "10 5 stimulus " + "b" * 200_000]
+)
 def test_rows_with_another_number_of_cells_are_dropped(run, row):
     trials, report = run(table("0 5 stimulus a", row, "20 5 stimulus c"), TEXT_SPEC)
     assert trials["stimulus_id"].tolist() == ["a", "c"]

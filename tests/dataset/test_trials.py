@@ -115,7 +115,8 @@ def test_one_id_for_two_files_is_refused():
                 run_table(run="2", stim_file=["y/a.png", "x/b.png"]),
             ]
         )
-    concatenate_trials([run_table(run="1", stim_file=["x/a.png", ""]), run_table(run="2")])
+    trials = concatenate_trials([run_table(run="1", stim_file=["x/a.png", ""]), run_table(run="2")])
+    assert trials["stim_file"].tolist() == ["x/a.png", "", "", ""]
 
 
 def test_presentations_are_counted_in_order():

@@ -15,7 +15,7 @@ HOSTILE = (
     "</script><script>window.hacked=1</script>",
     "' onfocus='window.hacked=1' autofocus='",
     "{{ 7 * 7 }}<!-- \u2028 & %}",
-    "<style>*{display:none}</style></title></textarea>",
+    "<style>*{display:none}</style></title></textarea>" + 100 * "L",
 )
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_recon.report.sections import audit_of, group_scores, subject_scores, verdict
+from bids_recon.report.sections import (
+    audit_of,
+    group_rois,
+    group_scores,
+    subject_rois,
+    subject_scores,
+    verdict,
+)
 from bids_recon.report.tables import interval, number, text_table
 from bids_recon.report.tracks import Axis
 
@@ -152,3 +159,21 @@ def test_the_audit_tells_errors_from_warnings():
     assert (len(audit.checks[1].items), audit.checks[1].n_hidden) == (50, 20)
     assert audit.checks[2].items == ('{"k": 1}',)
     assert audit_of({}).state == "unknown"
+
+
+def test_regions_of_two_test_sets_are_kept_apart_and_share_an_axis(reports):
+    sets = {"easy": 0.8, "imagery": 0.2}
+    table = pd.concat(
+        [
+            reports.rois(subject).assign(test_set=name, value=value, n_voxels=size)
+            for name, value in sets.items()
+            for subject, size in (("01", 90), ("02", 110))
+        ]
+    )
+    groups = group_rois(table, ["01", "02"], lambda label: label, {})
+    assert [group.qualifier for group in groups] == ["a · easy", "a · imagery"]
+    assert [(group.rows[0].value, group.rows[0].n) for group in groups] == [("0.800", "2"), ("0.200", "2")]
+    assert groups[0].rows[0].labels == ("b", "90–110")
+    assert groups[0].axis == groups[1].axis
+    alone = subject_rois(table[table["subject"] == "01"], {})
+    assert [group.rows[0].labels for group in alone] == [("b", "90"), ("b", "90")]

@@ -1,0 +1,104 @@
+"""`bids-recon-demo`: a simulated data set, and both levels run on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import bids_recon
+from bids_recon.errors import CannotCreateError, ExitCode, ReconError, UsageError
+
+FIRST_LINE = "The brain in this demonstration is simulated: no person was scanned."
+SPLIT = "column:picture_set:train=train,natural=natural,shapes=shapes,letters=letters"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a simulated BIDS data set into DIR/bids and its derivatives into DIR/derivatives."""
+    parser = argparse.ArgumentParser(
+        prog="bids-recon-demo",
+        description=f"Simulate a BIDS data set, reconstruct its pictures, and write reports. {FIRST_LINE}",
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a new or empty folder, or that of an earlier demo"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulation and of the analysis (0)")
+    parser.add_argument("--nprocs", type=int, default=2, help="participants at a time (2)")
+    parser.add_argument("--version", action="version", version=f"bids-recon {bids_recon.__version__}")
+    options = parser.parse_args(argv)
+    print(FIRST_LINE, flush=True)
+    try:
+        return int(_run(options.folder, options.seed, max(1, options.nprocs)))
+    except ReconError as error:
+        print(f"bids-recon-demo: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("bids-recon-demo: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
+    from tqdm import tqdm
+
+    from bids_recon.cli.parser import parse_settings
+    from bids_recon.simulate.dataset import simulate_dataset
+    from bids_recon.simulate.design import DEMO
+    from bids_recon.workflow.run import run_levels
+
+    bids_dir, output_dir = folder / "bids", folder / "derivatives"
+    _check(folder)
+    n_people = DEMO.n_subjects
+    with tqdm(total=2 * n_people + 1, bar_format="{l_bar}{bar}| {elapsed} {desc}", leave=True) as bar:
+        bar.set_description_str("simulating")
+
+        def simulated(done: int, total: int, what: str) -> None:
+            bar.n = n_people * done / total
+            bar.set_description_str(what)
+
+        simulate_dataset(bids_dir, DEMO, seed=seed, progress=simulated)
+        bar.n = n_people
+        argv = [
+            *(str(bids_dir), str(output_dir), "participant", "group"),
+            *("--split", SPLIT, "--seed", str(seed), "--nprocs", str(nprocs), "--omp-nthreads", "1"),
+            *("--derivatives", f"rois={bids_dir / 'derivatives' / 'rois'}"),
+            *("--work-dir", str(folder / "work"), "--skip-bids-validation"),
+        ]
+        bar.set_description_str("responses and decoders")
+
+        def step(what: str) -> None:
+            bar.update(1)
+            bar.set_description_str(f"{what} done")
+
+        code = run_levels(parse_settings(argv), f"bids-recon {' '.join(argv)}", step)
+    if code is ExitCode.OK:
+        print(f"Report: {output_dir / 'group.html'}")
+        _print_scores(output_dir)
+    return code
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder with other content: the demo must not mix with anybody's data."""
+    if folder.exists() and not folder.is_dir():
+        raise CannotCreateError("is a file", file=folder, remedy="Name a new folder.")
+    known = {"bids", "derivatives", "work"}
+    if folder.is_dir() and (foreign := sorted({item.name for item in folder.iterdir()} - known)):
+        raise UsageError(f"is not empty (it holds {foreign[0]})", file=folder, remedy="Name a new folder.")
+
+
+def _print_scores(output_dir: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(output_dir / "group" / "metrics.tsv", sep="\t", dtype={"subject": str})
+    chosen = table[(table["metric"] == "two-way-a") & (table["protocol"] == "pixels-1")]
+    print("Two-way identification on pixels (chance 0.5, floor in brackets):")
+    for test_set, rows in chosen.groupby("test_set", sort=False):
+        scores = []
+        for row in rows.to_dict("records"):
+            who = "mean latents" if row["subject"] == "average" else f"sub-{row['subject']}"
+            scores.append(f"{who} {row['value']:.2f} ({row['floor']:.2f})")
+        print(f"  {test_set}: {', '.join(scores)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

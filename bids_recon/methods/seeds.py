@@ -1,0 +1,13 @@
+"""A seed for each picture, whatever the order and size of batches."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+
+def picture_seed(run_seed: int, stimulus_id: str) -> np.uint64:
+    """Seed of one picture: the first 64 bits of SHA-256 over the seed of the run and the stimulus id."""
+    digest = hashlib.sha256(f"{int(run_seed)}\n{stimulus_id}".encode()).digest()
+    return np.uint64(int.from_bytes(digest[:8], "big"))
