@@ -112,7 +112,7 @@ def from_os_error(error: OSError, path: str | Path) -> ReconError:
             file=path,
             remedy="Free some space and run the same command again.",
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return CannotCreateError(
             f"cannot be written ({error.strerror})",
             file=path,

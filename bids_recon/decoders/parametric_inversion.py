@@ -37,9 +37,11 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
         predicted for one trial then depends on the others).
     include_constant : bool
         Append b to W as a further row whose coefficient is dropped after inversion, as published (121 rows).
-        Responses along b, a gain common to all pictures, then do not enter the latents.
+        What responses have along b, a gain common to all pictures, then does not enter the latents. Where
+        responses are z-scored, b has little but noise and lies largely in the span of W: leave it out.
     eigenvalue_floor : float
-        Eigenvalues of W Wᵀ below this share of the largest are raised to it before the inversion.
+        Eigenvalues of W Wᵀ (rows scaled to unit length) below this share of the largest are raised to it
+        before the inversion.
 
     Attributes
     ----------
@@ -89,7 +91,8 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.n_trials_, self.n_targets_ = latents.shape
         x_mean, self.y_mean_ = responses.mean(axis=0, dtype=np.float64), latents.mean(axis=0)
         # With a constant in the model, least squares on centred variables has the same slopes.
-        solver, self.rank_ = scipy.linalg.pinv(latents - self.y_mean_, return_rank=True)
+        solver, rank = scipy.linalg.pinv(latents - self.y_mean_, return_rank=True)
+        self.rank_ = int(rank)
         encoding = gram(solver, responses.T) - np.outer(solver.sum(axis=1), x_mean)
         constant = x_mean - self.y_mean_ @ encoding
         dtype = responses.dtype
@@ -103,13 +106,16 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self, encoding: NDArray[np.float64], constant: NDArray[np.float64], dtype: np.dtype[Any]
     ) -> None:
         rows = np.vstack([encoding, constant]) if self.include_constant else encoding
+        # Rows of unit length: the condition then tells of collinear rows, not of the units of latents.
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows / np.where(lengths > 0, lengths, 1.0)
         values, vectors = scipy.linalg.eigh(rows @ rows.T)
         largest = max(float(values[-1]), np.finfo(np.float64).tiny)
         floored = values < self.eigenvalue_floor * largest
         self.n_floored_ = int(np.count_nonzero(floored))
         self.condition_number_ = float(largest / max(values[0], np.finfo(np.float64).eps * largest))
         values = np.where(floored, self.eigenvalue_floor * largest, values)
-        inverse = rows.T @ (vectors / values) @ vectors.T
+        inverse = rows.T @ (vectors / values) @ vectors.T / np.where(lengths > 0, lengths, 1.0).T
         self.inverse_ = inverse[:, : len(encoding)].astype(dtype)
 
     def predict(self, X: ArrayLike) -> NDArray[np.floating]:

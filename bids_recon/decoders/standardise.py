@@ -21,7 +21,7 @@ class RunwiseStandardiser:
     In mode `run`, the mean over the training trials of a run is subtracted from all its trials, and the
     deviation of training trials around the means of their runs, pooled over runs, divides them. Runs with
     fewer than two training trials take the mean of all training trials. In mode `all`, mean and deviation
-    are those of all training trials; `none` leaves responses as they are. Voxels that do not vary become zero.
+    are those of all training trials; `none` leaves responses as they are. Constant voxels become zero.
 
     Centring by run removes drifts between sessions, and with them the differences between the pictures of
     one run and those of another: where runs show different kinds of pictures, `all` or `none` serve better.

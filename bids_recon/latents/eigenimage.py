@@ -63,7 +63,7 @@ class EigenimageSpace:
     mean : ndarray (size * size * 3,) float32
         Mean picture.
     components : ndarray (n, size * size * 3) float32
-        Orthonormal eigenimages by falling variance, each with the sign that makes its largest loading positive.
+        Orthonormal eigenimages by falling variance, signs such that the largest loading is positive.
     explained_variance_ratio : ndarray (n,) float64
         Share of the pictures' variance along each of them.
     """

@@ -9,7 +9,7 @@ from bids_recon.errors import MissingInputError
 from bids_recon.workflow.audit_log import write_audit
 from bids_recon.workflow.method_stage import MethodResult, run_method
 from bids_recon.workflow.plan import plan_participant
-from bids_recon.workflow.plan_text import missing_text
+from bids_recon.workflow.plan_text import missing_sentences
 from bids_recon.workflow.responses import participant_responses
 from bids_recon.workflow.stage_cache import StageCache, remove_leftovers
 from bids_recon.workflow.subject_page import write_subject_page
@@ -38,7 +38,9 @@ def run_participant(settings: Settings, command: str, subject: str) -> list[str]
     if blocking := plan.blocking(settings.responses_only):
         only_pictures = all(item.kind == "picture" for item in blocking)
         raise MissingInputError(
-            f"sub-{subject}: {missing_text(blocking, settings.bids_dir, plan.spec)}",
+            f"sub-{subject}: {'; '.join(missing_sentences(blocking, settings.bids_dir, plan.spec))}".rstrip(
+                "."
+            ),
             remedy="Responses alone need no pictures: --responses-only." if only_pictures else None,
         )
     if plan.audit is not None:

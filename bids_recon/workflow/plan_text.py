@@ -19,9 +19,9 @@ SHOWN = 3
 NAMES = {"picture": "pictures", "bold": "BOLD files", "mask": "masks"}
 
 
-def missing_text(missing: Sequence[Missing], bids_dir: Path, spec: StimulusSpec) -> str:
+def missing_sentences(missing: Sequence[Missing], bids_dir: Path, spec: StimulusSpec) -> list[str]:
     """Say what is missing and how to get it."""
-    sentences = []
+    sentences: list[str] = []
     for kind, plural in NAMES.items():
         of_kind = [item for item in missing if item.kind == kind]
         if not of_kind:
@@ -33,7 +33,7 @@ def missing_text(missing: Sequence[Missing], bids_dir: Path, spec: StimulusSpec)
             sentences.append(f"fetch with: {datalad_get(annexed, bids_dir)}")
         elif kind == "picture" and spec.stimuli.missing:
             sentences.append(" ".join(spec.stimuli.missing.split()))
-    return "; ".join(sentences)
+    return sentences
 
 
 def datalad_get(paths: Sequence[str], bids_dir: Path) -> str:
@@ -68,8 +68,8 @@ def plan_text(plan: ParticipantPlan, settings: Settings, voxels: VoxelSelection 
         ]
     lines += [f"  note             {warning}" for warning in plan.warnings]
     if plan.missing:
-        text = missing_text(plan.missing, settings.bids_dir, plan.spec)
-        lines += [f"  MISSING          {sentence}" for sentence in text.split("; ")]
+        found = missing_sentences(plan.missing, settings.bids_dir, plan.spec)
+        lines += [f"  MISSING          {sentence}" for sentence in found]
     return "\n".join(lines)
 
 
@@ -134,10 +134,11 @@ def _sets(plan: ParticipantPlan) -> list[str]:
     if plan.split is None:
         return ["  split            none could be made"]
     folds = f", {len(plan.split.folds)} folds" if len(plan.split.folds) > 1 else ""
+    in_turn = ", in turn" if len(plan.split.folds) > 1 else ""
     lines = [f"  split            {plan.split.rule}{folds}"]
     return lines + [
         f"    {row['set']:<14} {row['stimuli']} pictures, {row['trials']} trials,"
-        f" each shown {row['presentations of each']} times"
+        f" each shown {row['presentations of each']} times{in_turn}"
         for row in set_table(plan).to_dict("records")
     ]
 

@@ -40,6 +40,8 @@ def gallery_items(
     for row, item in enumerate(decoded.items.to_dict("records")):
         key = (str(item["test_set"]), str(item["stimulus_id"]), int(item["trial_index"]))
         values = {metric: by_item[*key, metric] for metric in metrics}
+        # With one test picture nothing can be identified, but its pixels can be compared.
+        chosen = SORTED_BY if values[SORTED_BY] == values[SORTED_BY] else "pixcorr"
         trial = "" if key[2] < 0 else f" (trial {key[2]})"
         found.append(
             GalleryItem(
@@ -50,10 +52,9 @@ def gallery_items(
                 seen=stimuli.image(key[1]),
                 reconstructed=scores.reconstructed[row],
                 ceiling=scores.ceiling[row],
-                # Identification first; pictures with equal shares are told apart by their pixels.
-                score=values[SORTED_BY] if values[SORTED_BY] == values[SORTED_BY] else values["pixcorr"],
+                score=values[chosen],
                 scores=values,
-                score_name=SORTED_BY,
+                score_name=chosen,
             )
         )
     return found
