@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import tomllib
@@ -61,6 +62,21 @@ class Settings:
     verbose: int = 0
 
 
+CHOICES = {
+    "on_leak": ("stop", "drop", "allow"),
+    "zscore": ("run", "all", "none"),
+    "device": ("auto", "cpu", "cuda"),
+}
+# Smallest values of whole numbers.
+SMALLEST = {
+    "n_components": 1,
+    "image_size": 1,
+    "n_shuffles": 1,
+    "nprocs": 1,
+    "omp_nthreads": 1,
+    "memory_mb": 1,
+    "seed": 0,
+}
 # Options that describe one call, not the analysis: a file that is used again must not carry them.
 NOT_REUSED = frozenset({"bids_dir", "output_dir", "levels", "dry_run", "verbose"})
 _SECTIONS = {
@@ -81,6 +97,8 @@ def settings_to_toml(settings: Settings, version: str) -> str:
     import tomli_w
 
     values = {item.name: _to_toml(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
+    # TOML has no null, which stands for "absent" in a filter.
+    values["bids_filters"] = json.dumps(values["bids_filters"])
     document: dict[str, Any] = {
         "environment": {
             "bids_recon": version,
@@ -103,7 +121,7 @@ def _to_toml(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_to_toml(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _to_toml(item) for key, item in value.items() if item is not None}
+        return {key: _to_toml(item) for key, item in value.items()}
     return value
 
 
@@ -115,7 +133,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     MissingInputError
         When there is no such file.
     DataError
-        When it is not TOML or holds an option that does not exist or has another type.
+        When it is not TOML or holds an option that does not exist, has another type or no such value.
+        `bids_filters` may be JSON in a string, as runs write it, or a table.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -143,15 +162,19 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _from_toml(name: str, value: Any, kind: str, path: Path) -> Any:
-    problem = DataError(f"option '{name}' has the value {json.dumps(value)}, expected {kind}", file=path)
+    problem = DataError(
+        f"option '{name}' has the value {json.dumps(value, default=str)}, expected {kind}", file=path
+    )
+    if name == "bids_filters":
+        return _filters(value, problem)
     if kind.startswith("tuple"):
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise problem
-        return tuple(Path(item) if "Path" in kind else str(item) for item in value)
+        return tuple(Path(item) if "Path" in kind else item for item in value)
     if kind.startswith("Mapping"):
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
             raise problem
-        return {key: Path(item) if "Path" in kind else item for key, item in value.items()}
+        return {key: Path(item) for key, item in value.items()}
     if kind.startswith("Path"):
         if not isinstance(value, str):
             raise problem
@@ -163,5 +186,27 @@ def _from_toml(name: str, value: Any, kind: str, path: Path) -> Any:
         "float": (int, float),
     }
     if not isinstance(value, expected[kind.split(" ")[0]]) or (kind != "bool" and isinstance(value, bool)):
+        raise problem
+    _check_range(name, value, path)
+    return value
+
+
+def _check_range(name: str, value: Any, path: Path) -> None:
+    shown = f"option '{name}' has the value {json.dumps(value)}"
+    if name in CHOICES and value not in CHOICES[name]:
+        raise DataError(shown, file=path, remedy=f"Choose among: {', '.join(CHOICES[name])}.")
+    if name in SMALLEST and value < SMALLEST[name]:
+        raise DataError(f"{shown}, expected {SMALLEST[name]} or more", file=path)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{shown}, expected a finite number", file=path)
+
+
+def _filters(value: Any, problem: DataError) -> dict[str, dict[str, Any]]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise problem from error
+    if not isinstance(value, dict) or not all(isinstance(query, dict) for query in value.values()):
         raise problem
     return value

@@ -104,6 +104,11 @@ class TemporaryError(ReconError):
     exit_code = ExitCode.TEMPORARY
 
 
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+# A file where a folder should be, or the other way round; a name that no file can have.
+_NO_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+
+
 def from_os_error(error: OSError, path: str | Path) -> ReconError:
     """Turn an operating system error met while writing `path` into a message with a remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -112,7 +117,7 @@ def from_os_error(error: OSError, path: str | Path) -> ReconError:
             file=path,
             remedy="Free some space and run the same command again.",
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+    if error.errno in _NO_RIGHT | _NO_PLACE:
         return CannotCreateError(
             f"cannot be written ({error.strerror})",
             file=path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import bids_recon
-from bids_recon.config import Settings, read_config_file
+from bids_recon.config import CHOICES, Settings, read_config_file
 from bids_recon.errors import DataError, MissingInputError, UsageError
 
 LEVELS = ("participant", "group")
-MEMORY = {"": 1, "M": 1, "G": 1024, "T": 1024**2}
+# Name of the BIDS folder in the links of the output's description.
+RAW = "raw"
+MEMORY = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,8 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add(group: argparse._ArgumentGroup, *names: str, **options: Any) -> None:
-    """Add an option in both spellings, with hyphens and with underscores."""
+    """Add an option in both spellings, with hyphens and with underscores; lists may be given in parts."""
     spelled = [*names, *(f"--{n[2:].replace('-', '_')}" for n in names if "-" in n[2:] and n[:2] == "--")]
+    if options.get("nargs") == "+":
+        options["action"] = "extend"
     group.add_argument(*dict.fromkeys(spelled), **options)
 
 
@@ -62,7 +67,10 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         group, "--bids-filter-file", type=Path, metavar="FILE",
         help='JSON of {"bold": {entity: value}}; other queries are ignored',
     )  # fmt: skip
-    _add(group, "--skip-bids-validation", action="store_true", help="do not call the BIDS validator")
+    _add(
+        group, "--skip-bids-validation", "--skip-bids-validator", action="store_true",
+        help="do not call the BIDS validator",
+    )  # fmt: skip
     _add(group, "--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
     _add(
         group, "-d", "--derivatives", nargs="+", metavar="NAME=PATH",
@@ -82,7 +90,7 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
         " | kfold:K | leave-one-stimulus-out",
     )  # fmt: skip
     _add(
-        group, "--on-leak", choices=("stop", "drop", "allow"),
+        group, "--on-leak", choices=CHOICES["on_leak"],
         help="when training and test share a picture: stop (default), drop it from training, or go on",
     )  # fmt: skip
 
@@ -94,11 +102,11 @@ def _add_responses(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     _add(group, "--glm", metavar="NAME", help="single-trial estimator (default: block-average)")
     _add(
-        group, "--hrf-shift", type=float, metavar="SECONDS",
+        group, "--hrf-shift", type=_seconds, metavar="SECONDS",
         help="haemodynamic delay of the block average (default: the stimulus spec's, else 4)",
     )  # fmt: skip
     _add(
-        group, "--zscore", choices=("run", "all", "none"),
+        group, "--zscore", choices=CHOICES["zscore"],
         help="z-score by training trials, within run or over all (default: run for BOLD, all for betas)",
     )  # fmt: skip
     _add(
@@ -134,7 +142,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         help="use test-set statistics where the publication did; sidecars say so",
     )  # fmt: skip
     _add(group, "--n-shuffles", type=_positive, metavar="N", help="shuffles that measure the floor (20)")
-    _add(group, "--seed", "--random-seed", type=int, metavar="N", help="seed of everything random (0)")
+    _add(group, "--seed", "--random-seed", type=_seed, metavar="N", help="seed of everything random (0)")
 
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:
@@ -148,7 +156,7 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         group, "--mem", "--mem-mb", dest="memory_mb", type=_memory, metavar="SIZE",
         help="memory limit with unit, such as 8G or 8000M; a bare number is MB",
     )  # fmt: skip
-    _add(group, "--device", choices=("auto", "cpu", "cuda"), help="where networks run (auto)")
+    _add(group, "--device", choices=CHOICES["device"], help="where networks run (auto)")
     _add(
         group,
         "--config-file",
@@ -161,16 +169,33 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from zero up")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return value
+
+
 def _memory(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT]?)(?:i?B)?", text.strip(), flags=re.IGNORECASE)
-    if not found or float(found[1]) == 0:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?)?", text.strip(), flags=re.IGNORECASE)
+    size = round(float(found[1]) * MEMORY[(found[2] or "M").upper()]) if found else 0
+    if size < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 8G, 8000M or 8000 (MB)")
-    return round(float(found[1]) * MEMORY[found[2].upper()])
+    return size
 
 
 def parse_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -206,31 +231,42 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
 
 
 def _labels(given: Sequence[str], prefix: str, option: str) -> tuple[str, ...]:
+    name = f"--{option.replace('_', '-')}"
     words: list[str] = []
     for item in given:
         if item.endswith((".txt", ".tsv", ".csv")) or "/" in item:
-            file = Path(item)
-            if not file.is_file():
-                raise MissingInputError(
-                    f"the list of labels for --{option.replace('_', '-')} does not exist", file=file
-                )
-            words += [word for word in file.read_text(encoding="utf-8").split() if word != "participant_id"]
+            words += _listed(Path(item), name)
         else:
             words += item.split()
     labels = tuple(sorted({word.removeprefix(prefix) for word in words}))
+    if given and not labels:
+        # An empty shell variable must not mean "all".
+        raise UsageError(f"{name} names nothing", remedy="Leave the option out to take all.")
     for label in labels:
         if not re.fullmatch(r"[A-Za-z0-9+]+", label):
             # A pasted en dash turns an option into a label.
             raise UsageError(
-                f"'{label}' is not a label for --{option.replace('_', '-')}",
+                f"'{label}' is not a label for {name}",
                 remedy="Labels are letters and digits; was a dash pasted from a document?",
             )
     return labels
 
 
+def _listed(file: Path, option: str) -> list[str]:
+    """Labels in a text file: the first word of each line; further columns and the header do not count."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise MissingInputError(f"the list of labels for {option} does not exist", file=file) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the list of labels for {option} is not UTF-8 text", file=file) from error
+    words = [re.split(r"[\s,]", line.strip(), maxsplit=1)[0] for line in lines]
+    return [word for word in words if word and word not in {"participant_id", "session_id"}]
+
+
 def _read_filters(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        filters = json.loads(file.read_text(encoding="utf-8"))
+        filters = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MissingInputError("the filter file does not exist", file=file) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -243,19 +279,18 @@ def _read_filters(file: Path) -> dict[str, dict[str, Any]]:
 def _named_paths(given: Sequence[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for item in given:
-        name, _, path = item.rpartition("=")
-        name = name or Path(path).resolve().name
-        if name in named:
+        # A path may hold "=" too; a name has no slash.
+        found = re.fullmatch(r"([^/=]+)=(.+)", item)
+        path = Path(found[2] if found else item)
+        name = found[1] if found else path.resolve().name
+        if name in named or name == RAW:
             raise UsageError(
-                f"--derivatives names '{name}' twice", remedy="Give each folder a name: NAME=PATH."
+                f"--derivatives names '{name}' twice"
+                if name in named
+                else f"--derivatives: the name '{RAW}' stands for the BIDS folder itself",
+                remedy="Give each folder a name of its own: NAME=PATH.",
             )
-        if not Path(path).is_dir():
-            raise MissingInputError(
-                f"the folder of --derivatives {name} does not exist",
-                file=path,
-                remedy="Is the volume mounted?",
-            )
-        named[name] = Path(path)
+        named[name] = path
     return named
 
 
@@ -277,6 +312,13 @@ def _check_folders(settings: Settings) -> None:
             file=settings.work_dir,
             remedy="Choose one with -w.",
         )
+    for name, folder in settings.derivatives.items():
+        if not folder.is_dir():
+            raise MissingInputError(
+                f"the folder of --derivatives {name} does not exist",
+                file=folder,
+                remedy="Is the volume mounted?",
+            )
     for folder in (*settings.stimuli, *((settings.extra_images,) if settings.extra_images else ())):
         if not folder.is_dir():
             raise MissingInputError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_recon.errors import DataError
+from bids_recon.errors import DataError, MissingInputError
 
 RUN_ENTITIES = ("sub", "ses", "task", "run")
 
@@ -25,7 +25,7 @@ def suffix_of(path: Path | str) -> str:
 
 def same_value(key: str, first: str, second: str) -> bool:
     """Compare two values of an entity; run numbers are equal whatever zeros they begin with."""
-    if key in {"run", "echo"} and first.isdigit() and second.isdigit():
+    if key in {"run", "echo"} and first.isdecimal() and second.isdecimal():
         return int(first) == int(second)
     return first == second
 
@@ -62,7 +62,12 @@ def _folders(root: Path, path: Path) -> Iterator[Path]:
 
 
 def _listing(folder: Path, suffix: str, extension: str) -> tuple[Path, ...]:
-    return tuple(file for file in folder.glob(f"*{suffix}{extension}") if suffix_of(file) == suffix)
+    return tuple(
+        file
+        for file in folder.glob(f"*{suffix}{extension}")
+        # macOS leaves a hidden file beside each file that it copies to a foreign disk.
+        if suffix_of(file) == suffix and not file.name.startswith(".")
+    )
 
 
 def inherited_file(root: Path, path: Path, suffix: str, extension: str) -> Path | None:
@@ -78,11 +83,17 @@ def inherited_metadata(root: Path, path: Path) -> dict[str, Any]:
     ------
     DataError
         When a sidecar is not a JSON object.
+    MissingInputError
+        When it is a link to content that is not here.
     """
     merged: dict[str, Any] = {}
     for file in applicable_files(root, path, suffix_of(path), ".json"):
         try:
             content = json.loads(file.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError as error:
+            raise MissingInputError(
+                "the content of the sidecar is not here", file=file, remedy="Get it with datalad get."
+            ) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"the sidecar is not valid JSON ({error})", file=file) from error
         if not isinstance(content, dict):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_recon.dataset.inheritance import entities_of, inherited_file, inherited_metadata, same_run
-from bids_recon.errors import DataError, InvalidBidsError, NothingSelectedError
+from bids_recon.dataset.index import bold_query, files_in, open_index
+from bids_recon.dataset.inheritance import (
+    RUN_ENTITIES,
+    applicable_files,
+    entities_of,
+    inherited_file,
+    inherited_metadata,
+    same_run,
+)
+from bids_recon.errors import DataError, InvalidBidsError, MissingInputError, NothingSelectedError
 
-NOT_INDEXED = ("stimuli", "sourcedata", "derivatives", "code", "models")
+CONFOUNDS = ("desc-confounds_timeseries", "desc-confounds_regressors", "bold_confounds")
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def list_participants(bids_dir: Path, derivatives: Iterable[Path] = ()) -> list[
         for folder in root.glob("sub-*")
         if folder.is_dir()
     }
-    return sorted(found)
+    return sorted(found - {""})
 
 
 def select_participants(available: Sequence[str], requested: Sequence[str], bids_dir: Path) -> list[str]:
@@ -153,105 +159,104 @@ def find_runs(
     Raises
     ------
     DataError
-        When two BOLD files make the same run (echoes, reconstructions), or a sidecar is not JSON.
+        When two BOLD files make the same run (echoes, reconstructions), a filter cannot be used, or a
+        sidecar is not JSON.
+    CannotCreateError, InputOutputError
+        When the database cannot be written.
     """
-    layout = _index(bids_dir, participants, database_dir)
-    from bids.layout import Query
-
-    special = {None: Query.NONE, "*": Query.ANY}
-    query = {
-        key: special.get(value, value) if value is None or isinstance(value, str) else value
-        for key, value in (filters or {}).items()
-        if key not in {"suffix", "extension", "return_type"}
-    }
+    layout = open_index(bids_dir, participants, database_dir)
+    query = bold_query(filters or {}, layout)
+    of_events = {key: value for key, value in query.items() if key in {"session", "task", "run"}}
     found: dict[str, list[BoldRun]] = {}
     for subject in participants:
-        bold = layout.get(
-            **{**query, "subject": subject, "suffix": "bold", "extension": [".nii.gz", ".nii"]},
-            return_type="filename",
+        bold = {"subject": subject, "suffix": "bold", "extension": [".nii.gz", ".nii"]}
+        events = {"subject": subject, "suffix": "events", "extension": ".tsv"}
+        files = _Files(
+            every_bold=files_in(layout, bids_dir, bold),
+            bold=files_in(layout, bids_dir, {**query, **bold}),
+            every_events=files_in(layout, bids_dir, events),
+            events=files_in(layout, bids_dir, {**of_events, **events}),
         )
-        events = layout.get(subject=subject, suffix="events", extension=".tsv", return_type="filename")
-        found[subject] = _assemble(
-            bids_dir, [Path(p) for p in bold], [Path(p) for p in events], sessions, tasks
-        )
+        found[subject] = _assemble(bids_dir, subject, files, sessions, tasks)
     return found
 
 
-def _index(bids_dir: Path, participants: Sequence[str], database_dir: Path | None) -> Any:
-    from bids import BIDSLayout, BIDSLayoutIndexer
+@dataclass(frozen=True)
+class _Files:
+    """Files of a participant: all of them, and those that the filters leave."""
 
-    ignore: list[Any] = list(NOT_INDEXED)
-    if database_dir is None and participants:
-        # A private index needs nobody else; one that is kept must serve later calls too.
-        wanted = "|".join(map(re.escape, participants))
-        ignore.append(re.compile(rf"^/sub-(?!(?:{wanted})(?:/|_|$))"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
-        options: dict[str, Any] = {"validate": False, "indexer": indexer, "database_path": database_dir}
-        if database_dir is None:
-            return BIDSLayout(bids_dir, **options)
-        try:
-            layout = BIDSLayout(bids_dir, **options)
-            if Path(str(layout.root)).resolve() == bids_dir.resolve():
-                return layout
-        except Exception:
-            # A database of another version or another data set fails in many ways; it is only a cache.
-            pass
-        return BIDSLayout(bids_dir, reset_database=True, **options)
+    every_bold: list[Path]
+    bold: list[Path]
+    every_events: list[Path]
+    events: list[Path]
 
 
 def _assemble(
-    bids_dir: Path, bold: list[Path], events: list[Path], sessions: Sequence[str], tasks: Sequence[str]
+    bids_dir: Path, subject: str, files: _Files, sessions: Sequence[str], tasks: Sequence[str]
 ) -> list[BoldRun]:
-    by_key: dict[tuple[str, str, str], tuple[Path, bool]] = {}
-    for path, is_bold in [*((p, True) for p in sorted(bold)), *((p, False) for p in sorted(events))]:
-        entities = entities_of(path)
-        if entities.get("part") == "phase":
+    def run(path: Path, bold: Path | None, events: Path | None) -> BoldRun:
+        _, session, task, label = (entities_of(path).get(key, "") for key in RUN_ENTITIES)
+        named = path.with_name(path.name.replace("_events.tsv", "_bold.nii.gz"))
+        metadata = inherited_metadata(bids_dir, named)
+        return BoldRun(subject, session, task, label, bold, events, metadata)
+
+    def wanted(path: Path) -> bool:
+        key = _run_key(path)
+        return (not sessions or key[0] in sessions) and (not tasks or key[1] in tasks)
+
+    runs: dict[tuple[str, str, str], BoldRun] = {}
+    for path in filter(wanted, files.bold):
+        if entities_of(path).get("part") == "phase":
             continue
-        key = (entities.get("ses", ""), entities.get("task", ""), _run_number(entities.get("run", "")))
-        if key in by_key and is_bold:
+        key = _run_key(path)
+        if (other := runs.get(key)) is not None and other.bold is not None:
             raise DataError(
-                f"is the same run as {by_key[key][0].name}",
+                f"is the same run as {other.bold.name}",
                 file=path,
                 remedy='Choose one with --bids-filter-file, such as {"bold": {"echo": 2}}.',
             )
-        by_key.setdefault(key, (path, is_bold))
-    runs = []
-    for key in sorted(by_key, key=lambda item: (item[0], item[1], item[2].zfill(6))):
-        path, is_bold = by_key[key]
-        entities = entities_of(path)
-        if (sessions and key[0] not in sessions) or (tasks and key[1] not in tasks):
-            continue
-        table = inherited_file(bids_dir, path, "events", ".tsv") if is_bold else path
-        if is_bold and table is None:
-            table = next((file for file in sorted(events) if same_run(entities_of(file), entities)), None)
-        named = path if is_bold else path.with_name(path.name.replace("_events.tsv", "_bold.nii.gz"))
-        runs.append(
-            BoldRun(
-                subject=entities["sub"],
-                session=key[0],
-                task=key[1],
-                run=entities.get("run", ""),
-                bold=path if is_bold else None,
-                events=table,
-                metadata=inherited_metadata(bids_dir, named),
-            )
-        )
-    return runs
+        same = (file for file in files.every_events if same_run(entities_of(file), entities_of(path)))
+        runs[key] = run(path, path, inherited_file(bids_dir, path, "events", ".tsv") or next(same, None))
+    # Tables that describe BOLD files, also those left out by a filter, are no runs of their own.
+    described = {_run_key(path) for path in files.every_bold}
+    inherited = {
+        file for path in files.every_bold for file in applicable_files(bids_dir, path, "events", ".tsv")
+    }
+    for path in filter(wanted, files.events):
+        if _run_key(path) not in described and path not in inherited:
+            runs.setdefault(_run_key(path), run(path, None, path))
+    return [runs[key] for key in sorted(runs, key=lambda key: (*key[:2], key[2].zfill(6)))]
+
+
+def _run_key(path: Path) -> tuple[str, str, str]:
+    entities = entities_of(path)
+    return entities.get("ses", ""), entities.get("task", ""), _run_number(entities.get("run", ""))
 
 
 def _run_number(label: str) -> str:
     """`1` and `01` are the same run."""
-    return str(int(label)) if label.isdigit() else label
+    return str(int(label)) if label.isdecimal() else label
 
 
 def find_confounds(derivatives: Iterable[Path], run: BoldRun) -> Path | None:
-    """Confounds table of a run in a derivatives folder, by the names fMRIPrep has used."""
+    """Confounds table of a run in a derivatives folder, by the names fMRIPrep has used.
+
+    Raises
+    ------
+    MissingInputError
+        When the table is a link to content that is not here.
+    """
     wanted = {"sub": run.subject, "ses": run.session, "task": run.task, "run": run.run}
     for root in derivatives:
-        for suffix in ("desc-confounds_timeseries", "desc-confounds_regressors"):
+        for suffix in CONFOUNDS:
             for file in sorted((root / f"sub-{run.subject}").rglob(f"*_{suffix}.tsv")):
-                if same_run(entities_of(file), {key: value for key, value in wanted.items() if value}):
-                    return file
+                if not same_run(entities_of(file), wanted):
+                    continue
+                if not is_fetched(file):
+                    raise MissingInputError(
+                        "the content of the confounds is not here",
+                        file=file,
+                        remedy="Get it with datalad get.",
+                    )
+                return file
     return None

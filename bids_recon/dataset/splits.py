@@ -95,7 +95,7 @@ def parse_split(text: str) -> SplitRule:
     if kind == "leave-one-stimulus-out" and not rest:
         return SplitRule(kind=kind)
     if kind in {"kfold", "repeats"}:
-        if not rest.isdigit() or int(rest) < 2:
+        if not rest.isdecimal() or int(rest) < 2:
             raise UsageError(f"--split {text}: '{rest}' is not a whole number above one", remedy=GRAMMAR)
         return SplitRule(kind=kind, k=int(rest)) if kind == "kfold" else SplitRule(kind=kind, count=int(rest))
     column = ""

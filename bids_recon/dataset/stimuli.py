@@ -167,7 +167,12 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 def find_pictures(folder: Path) -> list[Path]:
     """Picture files in a folder and below it, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(file for file in folder.rglob("*") if _is_picture(file))
+
+
+def _is_picture(file: Path) -> bool:
+    # macOS leaves a hidden file beside each file that it copies to a foreign disk.
+    return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
 
 
 def locate(candidates: Sequence[str], roots: Sequence[Path], data_set: Path) -> Path | None:
@@ -178,8 +183,8 @@ def locate(candidates: Sequence[str], roots: Sequence[Path], data_set: Path) -> 
     Raises
     ------
     DataError
-        When a candidate leads out of its root, by `..` or through a link that leaves the data set, or when a
-        pattern with `*` matches several files.
+        When a candidate leads out of its root by `..`, or through a link from the data set to somewhere else,
+        or when a pattern with `*` matches several files. Links in folders that the user named lead anywhere.
     """
     for root in roots:
         for candidate in candidates:
@@ -189,7 +194,8 @@ def locate(candidates: Sequence[str], roots: Sequence[Path], data_set: Path) -> 
             found = _match(root, relative)
             if found is None:
                 continue
-            if found.exists() and not _inside(found, (root, data_set)):
+            own = root.absolute().is_relative_to(data_set.absolute())
+            if own and found.exists() and not _inside(found, (root, data_set)):
                 raise DataError(
                     "is a link that leads out of the data set",
                     file=found,
@@ -202,8 +208,12 @@ def locate(candidates: Sequence[str], roots: Sequence[Path], data_set: Path) -> 
 def _match(root: Path, relative: PurePosixPath) -> Path | None:
     if "*" not in relative.name:
         path = root / relative
-        return path if path.is_symlink() or path.is_file() else None
-    found = sorted(file for file in root.glob(str(relative)) if file.suffix.lower() in PICTURE_SUFFIXES)
+        try:
+            return path if path.is_symlink() or path.is_file() else None
+        except OSError:
+            # No file can have a name that the system refuses, such as a very long one.
+            return None
+    found = sorted(file for file in root.glob(str(relative)) if _is_picture(file))
     if len(found) > 1:
         raise DataError(
             f"'{relative}' matches {len(found)} pictures, such as {found[0].name} and {found[1].name}",

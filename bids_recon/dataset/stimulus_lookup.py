@@ -62,7 +62,7 @@ def look_up(
         stimuli[name] = Stimulus(
             name,
             path=locate(candidates, roots, bids_dir),
-            wanted=str(roots[0] / candidates[0]),
+            wanted=str(roots[0] / candidates[0]) if roots and candidates else name,
             category=category,
         )
     return StimulusSet(stimuli)

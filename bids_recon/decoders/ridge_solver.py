@@ -22,7 +22,7 @@ def gram(A: NDArray[np.floating], B: NDArray[np.floating]) -> NDArray[np.float64
 
 
 def _eigh(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    values, vectors = scipy.linalg.eigh(matrix, overwrite_a=True, check_finite=False)
+    values, vectors = scipy.linalg.eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
     return np.maximum(values, 0.0), vectors
 
 

@@ -15,10 +15,9 @@ from bids_recon.dataset.stimuli import picture_hash
 from bids_recon.errors import DataError
 from bids_recon.latents.base import Image
 
-# Up to this many pictures (or pixels) a full decomposition takes seconds; beyond, the leading components
-# are found by randomised subspace iteration, with a fixed seed and enough iterations to be exact in practice.
-EXACT_LIMIT = 2048
-SUBSPACE_ITERATIONS = 10
+# Up to this many pictures (or pixels) a full decomposition takes seconds; beyond, when few components are
+# wanted, Lanczos iteration finds them to machine precision in less.
+FULL_LIMIT = 2048
 CHANNELS = 3
 
 
@@ -94,19 +93,15 @@ class EigenimageSpace:
                 remedy="Check the split, or give more pictures with --extra-images.",
             )
         hashes = sorted(distinct)
-        pixels = np.stack([distinct[key] for key in hashes]).astype(
-            np.float64 if min(len(hashes), self.size**2 * CHANNELS) <= EXACT_LIMIT else np.float32
-        )
-        n_kept = min(self.n_components, len(hashes) - 1, pixels.shape[1])
-        exact = min(pixels.shape) <= EXACT_LIMIT
-        pca = PCA(
-            n_kept,
-            svd_solver="full" if exact else "randomized",
-            iterated_power=SUBSPACE_ITERATIONS,
-            random_state=0,
-        ).fit(pixels)
+        shape = (len(hashes), self.size**2 * CHANNELS)
+        n_kept = min(self.n_components, shape[0] - 1, shape[1])
+        lanczos = min(shape) > FULL_LIMIT and n_kept < min(shape) // 4
+        pixels = np.empty(shape, dtype=np.float32 if lanczos else np.float64)
+        for row, key in enumerate(hashes):
+            pixels[row] = distinct[key]
+        pca = PCA(n_kept, svd_solver="arpack" if lanczos else "full", random_state=0).fit(pixels)
         singular = pca.singular_values_
-        real = singular > singular[0] * max(pixels.shape) * np.finfo(singular.dtype).eps
+        real = singular > singular[0] * max(shape) * np.finfo(singular.dtype).eps
         self.mean: NDArray[np.float32] = pca.mean_.astype(np.float32)
         self.components: NDArray[np.float32] = pca.components_[real].astype(np.float32)
         self.explained_variance_ratio: NDArray[np.float64] = pca.explained_variance_ratio_[real].astype(float)

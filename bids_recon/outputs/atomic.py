@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,28 +39,20 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            prefix=TEMPORARY_PREFIX, suffix="".join(final.suffixes)[-20:], dir=final.parent
-        )
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = final.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{''.join(final.suffixes)[-20:]}")
+        # Made here, not by `tempfile`, whose files are private: outputs follow the user's umask.
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files private; outputs follow the user's umask like any other file.
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
     except OSError as error:
         raise from_os_error(error, final) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+            # A disk that fails while it is tidied must not hide why the block failed.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -80,7 +72,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (set, frozenset)):
+        return _plain(sorted(value, key=str))
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         return _plain(value.item())

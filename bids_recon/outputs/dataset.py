@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,20 +102,20 @@ def initialise_output(
 def _write_root_files(
     output_dir: Path, bids_dir: Path, derivatives: Mapping[str, Path], simulated: bool
 ) -> None:
+    generated_by: dict[str, Any] = {"Name": "bids_recon", "Version": bids_recon.__version__}
+    if container := _container():
+        generated_by["Container"] = container
     description: dict[str, Any] = {
         "Name": "bids_recon: pictures reconstructed from fMRI",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "License": "See the source data set",
-        "GeneratedBy": [
-            {"Name": "bids_recon", "Version": bids_recon.__version__, "Container": _container()}
-            if _container()
-            else {"Name": "bids_recon", "Version": bids_recon.__version__}
-        ],
-        "SourceDatasets": [{"URL": f"file://{bids_dir.resolve()}"}],
+        "GeneratedBy": [generated_by],
+        "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
+        # The group level needs no derivatives, but files of the participant level refer to theirs.
         "DatasetLinks": {
-            "raw": f"file://{bids_dir.resolve()}",
-            **{name: f"file://{path.resolve()}" for name, path in derivatives.items()},
+            **_earlier_links(output_dir / "dataset_description.json"),
+            **{name: path.resolve().as_uri() for name, path in {"raw": bids_dir, **derivatives}.items()},
         },
     }
     if simulated:
@@ -128,10 +129,18 @@ def _write_root_files(
     write_tsv(output_dir / "descriptions.tsv", pd.DataFrame(DESCRIPTIONS, columns=["desc_id", "description"]))
 
 
+def _earlier_links(file: Path) -> dict[str, str]:
+    try:
+        links = json.loads(file.read_text(encoding="utf-8")).get("DatasetLinks", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return links if isinstance(links, dict) else {}
+
+
 def _container() -> dict[str, str] | None:
-    if "BIDS_RECON_DOCKER_TAG" in os.environ:
-        return {"Type": "docker", "Tag": os.environ["BIDS_RECON_DOCKER_TAG"]}
-    if "SINGULARITY_CONTAINER" in os.environ or "APPTAINER_CONTAINER" in os.environ:
-        uri = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER", "")
-        return {"Type": "singularity", "URI": uri}
-    return None
+    # A Singularity image is made from the Docker image and keeps its variables.
+    image = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
+    if image:
+        return {"Type": "singularity", "URI": image}
+    tag = os.environ.get("BIDS_RECON_DOCKER_TAG")
+    return {"Type": "docker", "Tag": tag} if tag else None

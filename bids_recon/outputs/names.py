@@ -13,8 +13,8 @@ ENTITY_ORDER = (
     ("acquisition", "acq"),
     ("run", "run"),
     ("space", "space"),
-    ("resolution", "res"),
     ("segmentation", "seg"),
+    ("resolution", "res"),
     ("stat", "stat"),
     ("label", "label"),
     ("description", "desc"),
@@ -57,10 +57,10 @@ def label(text: str) -> str:
 def stimulus_filename(stimulus_id: str) -> str:
     """File name stem that is unique to a stimulus id, whatever characters the id holds.
 
-    Ids such as `colorExpStim19_yellow_+` are kept as they are. Ids that a file system may not take (slashes,
-    a leading dot, great length, names that differ in case only after the change) get a hash.
+    Ids such as `colorExpStim19_yellow_+` are kept as they are. Ids that a file system may not take (empty,
+    with slashes or a leading dot, too long) are changed and get a hash.
     """
     stem = re.sub(r"[^A-Za-z0-9._+-]", "_", stimulus_id).lstrip(".")[:MAX_STEM]
     if stem == stimulus_id and stem:
         return stem
-    return f"{stem}-{hashlib.sha1(stimulus_id.encode()).hexdigest()[:8]}"
+    return f"{stem or 'x'}-{hashlib.sha1(stimulus_id.encode()).hexdigest()[:8]}"

@@ -1,1 +1,15 @@
 """BIDS data sets with known ground truth."""
+
+from bids_recon.simulate.dataset import simulate_dataset
+from bids_recon.simulate.design import DEMO, TINY, SimulationDesign
+from bids_recon.simulate.truth import GroundTruth, SimulatedRun, SubjectTruth
+
+__all__ = [
+    "DEMO",
+    "TINY",
+    "GroundTruth",
+    "SimulatedRun",
+    "SimulationDesign",
+    "SubjectTruth",
+    "simulate_dataset",
+]

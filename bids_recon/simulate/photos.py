@@ -16,7 +16,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 THUMBNAIL = 8
-MIN_CONTRAST = 18.0
+# Standard deviation of the grey levels of a thumbnail, below which a crop shows next to nothing.
+MIN_CONTRAST = 10.0
 CANDIDATES_PER_CROP = 8
 
 
@@ -136,7 +137,10 @@ def crops(
         _candidates(source, CANDIDATES_PER_CROP * turns.count(index), size, rng, scales, mirror)
         for index, source in enumerate(sources)
     ]
-    looks = [np.stack([_look(crop.pixels) for crop in some]) if some else None for some in candidates]
+    length = 3 * THUMBNAIL**2
+    looks = [
+        np.array([_look(crop.pixels) for crop in some]).reshape(len(some), length) for some in candidates
+    ]
     # Highest correlation of each candidate with any crop taken so far.
     likeness = [np.full(len(some), -np.inf) for some in candidates]
     taken: list[Crop] = []
@@ -145,8 +149,7 @@ def crops(
         chosen = looks[index][best]
         taken.append(candidates[index][best])
         for other, look in enumerate(looks):
-            if look is not None:
-                likeness[other] = np.maximum(likeness[other], look @ chosen)
+            likeness[other] = np.maximum(likeness[other], look @ chosen)
         likeness[index][best] = np.inf
     return taken
 

@@ -17,7 +17,7 @@ from bids_recon.simulate.photos import TEST_PHOTOS, TRAINING_PHOTOS, Crop, crops
 
 TRAINING_SCALES = (0.25, 1.0)
 # Test photos are cut wide, so that a person can tell what they show.
-TEST_SCALES = (0.5, 1.0)
+TEST_SCALES = (0.4, 1.0)
 GREY = 128
 SUPERSAMPLING = 4
 

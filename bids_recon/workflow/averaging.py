@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded
+from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
 AVERAGE = "average"
 _KEY = ["test_set", "stimulus_id"]
@@ -36,61 +37,70 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
         return None, []
     rows = pd.concat(
         [
-            one.items.assign(
-                person=person,
-                row=np.arange(len(one.items)),
-                space=[one.identities[fold] for fold in one.items["fold"]],
-            )
+            fold.items.assign(person=person, place=place, row=np.arange(len(fold.items)), space=fold.identity)
             for person, one in decoded.items()
+            for place, fold in enumerate(one.folds)
         ],
         ignore_index=True,
     )
-    warnings: list[str] = []
-    n_shuffles = min(next(iter(one.floor.values())).shape[0] for one in decoded.values())
-    first = next(iter(decoded.values()))
-    items: list[tuple[Any, ...]] = []
-    predicted: dict[str, list[Any]] = {name: [] for name in first.predicted}
-    floor: dict[str, list[Any]] = {name: [] for name in first.predicted}
-    states, identities = {}, {}
+    n_shuffles = min(one.n_shuffles for one in decoded.values())
+    by_space: dict[str, list[_Mean]] = {}
+    leads: dict[str, DecodedFold] = {}
     apart = 0
-    for (test_set, stimulus_id), same in rows.groupby(_KEY, sort=False):
+    for _, same in rows.groupby(_KEY, sort=False):
         space = same["space"].value_counts().index[0]
         shared = same[same["space"] == space]
-        people = list(dict.fromkeys(shared["person"]))
-        apart += same["person"].nunique() > len(people)
-        if len(people) < 2:
+        apart += same["person"].nunique() > shared["person"].nunique()
+        if shared["person"].nunique() < 2:
             continue
-        lead = shared.iloc[0]
-        fold = f"{lead['person']}f{lead['fold']}"
-        states[fold] = decoded[lead["person"]].states[lead["fold"]]
-        identities[fold] = space
-        where = (lead["stim_file"], lead["session"], lead["task"])
-        items.append((fold, test_set, stimulus_id, *where, -1, int(shared["n_trials"].sum())))
-        for name in predicted:
-            own = [shared.loc[shared["person"] == person, "row"].to_numpy() for person in people]
-            each = [decoded[p].predicted[name][r].mean(axis=0) for p, r in zip(people, own, strict=True)]
-            predicted[name].append(np.mean(each, axis=0))
-            blind = [
-                decoded[p].floor[name][:n_shuffles, r].mean(axis=1) for p, r in zip(people, own, strict=True)
-            ]
-            floor[name].append(np.mean(blind, axis=0))
+        lead = decoded[shared["person"].iloc[0]].folds[shared["place"].iloc[0]]
+        leads.setdefault(space, lead)
+        by_space.setdefault(space, []).append(_mean(shared, decoded, n_shuffles))
+    warnings = []
     if apart:
         warnings.append(
             f"{apart} pictures were averaged over fewer people than saw them: the latent spaces of the others"
             " were fitted on other training pictures."
         )
-    if not items:
+    if not by_space:
         warnings.append("No picture is shared by two people, so there is no mean over people.")
         return None, warnings
+    folds = [
+        _fold(str(number), leads[space], means) for number, (space, means) in enumerate(by_space.items())
+    ]
+    return Decoded(tuple(folds)), warnings
+
+
+_Mean = tuple[tuple[Any, ...], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+
+
+def _mean(shared: pd.DataFrame, decoded: Mapping[str, Decoded], n_shuffles: int) -> _Mean:
+    """Item, latents (*shape) and floor (n_shuffles, *shape) of one picture."""
+    predicted: dict[str, list[NDArray[np.float32]]] = {}
+    floor: dict[str, list[NDArray[np.float32]]] = {}
+    for person, own in shared.groupby("person", sort=False):
+        fold = decoded[str(person)].folds[own["place"].iloc[0]]
+        index = own["row"].to_numpy()
+        for name, array in fold.predicted.items():
+            predicted.setdefault(name, []).append(array[index].mean(axis=0))
+            floor.setdefault(name, []).append(fold.floor[name][:n_shuffles, index].mean(axis=1))
+    first = shared.iloc[0]
+    where = tuple(first[column] for column in ITEM_COLUMNS[1:6])
+    item = (*where, -1, int(shared["n_trials"].sum()))
     return (
-        Decoded(
-            pd.DataFrame(items, columns=list(ITEM_COLUMNS)),
-            {name: np.stack(arrays).astype(np.float32) for name, arrays in predicted.items()},
-            {name: np.stack(arrays, axis=1).astype(np.float32) for name, arrays in floor.items()},
-            states,
-            identities,
-            {},
-            {},
-        ),
-        warnings,
+        item,
+        {name: np.mean(arrays, axis=0, dtype=np.float32) for name, arrays in predicted.items()},
+        {name: np.mean(arrays, axis=0, dtype=np.float32) for name, arrays in floor.items()},
+    )
+
+
+def _fold(name: str, lead: DecodedFold, means: Sequence[_Mean]) -> DecodedFold:
+    items = [(name, *item) for item, _, _ in means]
+    return DecodedFold(
+        name,
+        pd.DataFrame(items, columns=list(ITEM_COLUMNS)),
+        {space: np.stack([predicted[space] for _, predicted, _ in means]) for space in lead.predicted},
+        {space: np.stack([floor[space] for _, _, floor in means], axis=1) for space in lead.predicted},
+        lead.state,
+        lead.identity,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ ITEM_COLUMNS = ("fold", "test_set", "stimulus_id", "stim_file", "session", "task
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Decoded latents of one participant (or of the mean over people) by one method.
+class DecodedFold:
+    """Latents of the test items of one fold, all in the latent spaces that were fitted in this fold.
 
     Attributes
     ----------
+    name : str
+        Of the fold.
     items : DataFrame (n_items rows)
         Columns `ITEM_COLUMNS`; `trial_index` is -1 where an item is the mean of several trials, and session
         and task are those of the first of them.
@@ -36,23 +38,55 @@ class Decoded:
         By latent space.
     floor : dict of str to ndarray (n_shuffles, n_items, *shape) float32
         The same from decoders that were fitted on shuffled training responses.
-    states : dict of str to dict of str to ndarray
-        Fitted latent spaces, by fold.
-    identities : dict of str to str
-        By fold; latents of two people may be averaged where these agree.
+    state : dict of str to ndarray
+        Fitted latent spaces.
+    identity : str
+        Latents of two people, or two folds, may be averaged and compared where this agrees.
     summaries : dict
-        What the sidecar says of each decoder, by fold and latent space.
+        What the sidecar says of each decoder, by latent space.
     decoder_states : dict
-        Arrays of each fitted decoder, by fold and latent space.
+        Arrays of each fitted decoder, by latent space.
     """
 
+    name: str
     items: pd.DataFrame
     predicted: dict[str, NDArray[np.float32]]
     floor: dict[str, NDArray[np.float32]]
-    states: dict[str, dict[str, NDArray[Any]]]
-    identities: dict[str, str]
-    summaries: dict[str, dict[str, dict[str, Any]]]
-    decoder_states: dict[str, dict[str, dict[str, NDArray[Any]]]]
+    state: dict[str, NDArray[Any]]
+    identity: str
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    decoder_states: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+
+    @property
+    def n_shuffles(self) -> int:
+        """Shuffles behind the floor."""
+        return len(next(iter(self.floor.values())))
+
+    def with_floor(self, n_shuffles: int) -> DecodedFold:
+        """Keep the first shuffles only."""
+        return replace(self, floor={name: array[:n_shuffles] for name, array in self.floor.items()})
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded latents of one participant (or of the mean over people) by one method, fold by fold."""
+
+    folds: tuple[DecodedFold, ...]
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """Items of all folds, one fold after the other."""
+        return pd.concat([fold.items for fold in self.folds], ignore_index=True)
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Names of the latent spaces."""
+        return tuple(self.folds[0].predicted)
+
+    @property
+    def n_shuffles(self) -> int:
+        """Shuffles behind the floor."""
+        return min(fold.n_shuffles for fold in self.folds)
 
 
 @dataclass(frozen=True)
@@ -81,9 +115,7 @@ class DecodingPlan:
     n_shuffles: int = 20
 
 
-def decode(
-    responses: Responses, plan: DecodingPlan, *, progress: Callable[[], None] = lambda: None
-) -> tuple[Decoded, dict[str, Method]]:
+def decode(responses: Responses, plan: DecodingPlan) -> tuple[Decoded, dict[str, Method]]:
     """Decode every test item of every fold.
 
     Parameters
@@ -91,8 +123,6 @@ def decode(
     responses : Responses
         Its trials carry the column `set` of `make_split`.
     plan : DecodingPlan
-    progress : callable
-        Called after each fold.
 
     Returns
     -------
@@ -105,13 +135,12 @@ def decode(
     DataError
         When a fold has no training or no test trials.
     """
-    parts: list[Decoded] = []
+    parts: list[DecodedFold] = []
     methods: dict[str, Method] = {}
     for fold in plan.split.folds:
-        part, methods[fold.name] = _decode_fold(responses, plan, fold, methods.get(fold.name))
+        part, methods[fold.name] = _decode_fold(responses, plan, fold, None)
         parts.append(part)
-        progress()
-    return concatenate(parts), methods
+    return Decoded(tuple(parts)), methods
 
 
 def decode_region(
@@ -119,13 +148,13 @@ def decode_region(
 ) -> Decoded:
     """Decode with some voxels only, in the latent spaces that `decode` fitted."""
     plan = replace(plan, n_shuffles=n_shuffles)
-    parts = [_decode_fold(responses, plan, fold, methods[fold.name])[0] for fold in plan.split.folds]
-    return concatenate(parts)
+    folds = plan.split.folds
+    return Decoded(tuple(_decode_fold(responses, plan, fold, methods[fold.name])[0] for fold in folds))
 
 
 def _decode_fold(
     responses: Responses, plan: DecodingPlan, fold: Fold, method: Method | None
-) -> tuple[Decoded, Method]:
+) -> tuple[DecodedFold, Method]:
     trials = responses.trials
     training = rows_of(trials, TRAIN, fold.train)
     if not training.any():
@@ -161,16 +190,8 @@ def _decode_fold(
             shuffled[number] = np.asarray(blind.predict(X_test)).reshape(shape)
         floor[name] = shuffled
     identity = "+".join(f"{name}:{space.identity}" for name, space in sorted(method.latent_spaces.items()))
-    decoded = Decoded(
-        items,
-        predicted,
-        floor,
-        {fold.name: method.state()},
-        {fold.name: identity},
-        {fold.name: summaries},
-        {fold.name: states},
-    )
-    return decoded, method
+    state = method.state()
+    return DecodedFold(fold.name, items, predicted, floor, state, identity, summaries, states), method
 
 
 def _test_items(
@@ -202,21 +223,7 @@ def _test_items(
 def rebuild_methods(decoded: Decoded, method: str, options: MethodOptions) -> dict[str, Method]:
     """Make the method of each fold again from the latent spaces that were saved."""
     methods = {}
-    for fold, state in decoded.states.items():
-        methods[fold] = make_method(method, options)
-        methods[fold].load_state(state)
+    for fold in decoded.folds:
+        methods[fold.name] = make_method(method, options)
+        methods[fold.name].load_state(fold.state)
     return methods
-
-
-def concatenate(parts: Sequence[Decoded]) -> Decoded:
-    """Put the folds of one participant together."""
-    spaces = parts[0].predicted
-    return Decoded(
-        pd.concat([part.items for part in parts], ignore_index=True),
-        {name: np.concatenate([part.predicted[name] for part in parts]) for name in spaces},
-        {name: np.concatenate([part.floor[name] for part in parts], axis=1) for name in spaces},
-        {fold: state for part in parts for fold, state in part.states.items()},
-        {fold: identity for part in parts for fold, identity in part.identities.items()},
-        {fold: summary for part in parts for fold, summary in part.summaries.items()},
-        {fold: state for part in parts for fold, state in part.decoder_states.items()},
-    )

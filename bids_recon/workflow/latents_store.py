@@ -11,10 +11,10 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bids_recon.errors import DataError, MissingInputError
+from bids_recon.errors import DataError, MissingInputError, from_os_error
 from bids_recon.outputs.atomic import write_json, write_safetensors, write_tsv
 from bids_recon.outputs.names import derivative_name, label
-from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded
+from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
 
 def decoder_folder(output_dir: Path, subject: str) -> Path:
@@ -32,20 +32,21 @@ def write_decoded(
 ) -> list[Path]:
     """Write items, latents, latent spaces and decoders of one participant.
 
-    The JSON sidecar is written last: the group level reads a participant only when it is there.
+    The JSON sidecar is written last, and one of an earlier run removed first: the group level reads a
+    participant only when it is there.
     """
+    sidecar_file = _file(output_dir, subject, method, "decoder", ".json")
+    try:
+        sidecar_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, sidecar_file) from error
     arrays: dict[str, Any] = {}
-    for space in decoded.predicted:
-        arrays[f"predicted/{space}"] = decoded.predicted[space]
-        arrays[f"floor/{space}"] = decoded.floor[space]
-    for fold, state in decoded.states.items():
-        arrays.update({f"space/{fold}/{name}": array for name, array in state.items()})
-    weights = {
-        f"{fold}/{space}/{name}": array
-        for fold, spaces in decoded.decoder_states.items()
-        for space, state in spaces.items()
-        for name, array in state.items()
-    }
+    weights: dict[str, Any] = {}
+    for fold in decoded.folds:
+        for kind, named in (("predicted", fold.predicted), ("floor", fold.floor), ("space", fold.state)):
+            arrays.update({f"{kind}/{fold.name}/{name}": array for name, array in named.items()})
+        for space, state in fold.decoder_states.items():
+            weights.update({f"{fold.name}/{space}/{name}": array for name, array in state.items()})
     items = decoded.items.assign(
         trial_index=decoded.items["trial_index"].where(decoded.items["trial_index"] >= 0)
     )
@@ -54,17 +55,20 @@ def write_decoded(
         "Description": f"Decoded latents of sub-{subject} by the method {method}",
         "Method": method,
         "Subject": subject,
-        "LatentSpaces": {space: list(array.shape[1:]) for space, array in decoded.predicted.items()},
-        "FoldIdentities": decoded.identities,
-        "Decoders": decoded.summaries,
-        "Shuffles": int(next(iter(decoded.floor.values())).shape[0]),
+        "LatentSpaces": {
+            fold.name: {space: list(array.shape[1:]) for space, array in fold.predicted.items()}
+            for fold in decoded.folds
+        },
+        "FoldIdentities": {fold.name: fold.identity for fold in decoded.folds},
+        "Decoders": {fold.name: fold.summaries for fold in decoded.folds},
+        "Shuffles": decoded.n_shuffles,
         **sidecar,
     }
     return [
         write_safetensors(_file(output_dir, subject, method, "latents", ".safetensors"), arrays),
         write_safetensors(_file(output_dir, subject, method, "decoder", ".safetensors"), weights),
         write_tsv(_file(output_dir, subject, method, "latents", ".tsv"), items),
-        write_json(_file(output_dir, subject, method, "decoder", ".json"), content),
+        write_json(sidecar_file, content),
     ]
 
 
@@ -113,24 +117,16 @@ def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, 
     items["n_trials"] = items["n_trials"].astype(int)
     for column in ("stim_file", "session", "task"):
         items[column] = items[column].replace("n/a", "")
-    by_kind: dict[str, dict[str, Any]] = {"predicted": {}, "floor": {}}
-    states: dict[str, dict[str, Any]] = {fold: {} for fold in sidecar["FoldIdentities"]}
+    stored: dict[str, dict[str, dict[str, Any]]] = {"predicted": {}, "floor": {}, "space": {}}
     for name, array in arrays.items():
-        kind, _, rest = name.partition("/")
-        if kind in by_kind:
-            by_kind[kind][rest] = array
-        else:
-            fold, _, key = rest.partition("/")
-            states[fold][key] = array
-    if any(len(array) != len(items) for array in by_kind["predicted"].values()):
-        raise DataError(f"has another number of rows than {latents_file.name}", file=items_file, remedy=again)
-    decoded = Decoded(
-        items,
-        by_kind["predicted"],
-        by_kind["floor"],
-        states,
-        sidecar["FoldIdentities"],
-        sidecar["Decoders"],
-        {},
-    )
-    return decoded, sidecar
+        kind, fold, key = name.split("/", 2)
+        stored[kind].setdefault(fold, {})[key] = array
+    folds = []
+    for fold, identity in sidecar["FoldIdentities"].items():
+        part = items[items["fold"] == fold].reset_index(drop=True)
+        predicted = stored["predicted"].get(fold, {})
+        if not predicted or any(len(array) != len(part) for array in predicted.values()):
+            raise DataError(f"does not have the rows of {latents_file.name}", file=items_file, remedy=again)
+        state, summaries = stored["space"].get(fold, {}), sidecar["Decoders"][fold]
+        folds.append(DecodedFold(fold, part, predicted, stored["floor"][fold], state, identity, summaries))
+    return Decoded(tuple(folds)), sidecar

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def _regions(
 ) -> pd.DataFrame:
     """Accuracy on latents with the voxels of each region, and of all together."""
     n_shuffles = min(decoding.n_shuffles, ROI_SHUFFLES)
-    few = replace(decoded, floor={name: array[:n_shuffles] for name, array in decoded.floor.items()})
+    few = Decoded(tuple(fold.with_floor(n_shuffles) for fold in decoded.folds))
     regions: list[tuple[str, int, Decoded]] = [("all", result.responses.voxels.n_voxels, few)]
     for name, member in result.responses.voxels.rois.items():
         if member.all():
@@ -185,10 +185,10 @@ def _sidecar(
 
 def _warnings(decoded: Decoded) -> list[str]:
     found = []
-    for fold, spaces in decoded.summaries.items():
-        for space, summary in spaces.items():
+    for fold in decoded.folds:
+        for space, summary in fold.summaries.items():
             if summary.get("warning"):
-                found.append(f"Decoder of {space}, fold {fold}: {summary['warning']}")
+                found.append(f"Decoder of {space}, fold {fold.name}: {summary['warning']}")
     for test_set, items in decoded.items.groupby("test_set", sort=False):
         if items["stimulus_id"].nunique() < 2:
             found.append(f"The test set {test_set} has one picture only: identification is undefined for it.")

@@ -47,21 +47,21 @@ class Scores:
 
 
 def render(
-    latents: Mapping[str, NDArray[np.floating]],
-    items: pd.DataFrame,
-    methods: Mapping[str, Method],
-    seeds: NDArray[np.uint64],
+    decoded: Decoded, methods: Mapping[str, Method], seeds: NDArray[np.uint64], shuffle: int | None = None
 ) -> NDArray[np.uint8]:
-    """Pictures (n_items, height, width, 3), each by the method as it was fitted in the item's fold."""
-    pictures: NDArray[np.uint8] | None = None
-    for fold in items["fold"].unique():
-        rows = np.flatnonzero(items["fold"] == fold)
-        made = methods[fold].render({name: array[rows] for name, array in latents.items()}, seeds[rows])
-        if pictures is None:
-            pictures = np.zeros((len(items), *made.shape[1:]), dtype=np.uint8)
-        pictures[rows] = made
-    assert pictures is not None
-    return pictures
+    """Pictures (n_items, height, width, 3) of all items, each by the method as it was fitted in its fold.
+
+    With `shuffle`, from the latents of that shuffle.
+    """
+    pictures = []
+    begin = 0
+    for fold in decoded.folds:
+        latents = fold.predicted
+        if shuffle is not None:
+            latents = {name: array[shuffle] for name, array in fold.floor.items()}
+        pictures.append(methods[fold.name].render(latents, seeds[begin : begin + len(fold.items)]))
+        begin += len(fold.items)
+    return np.concatenate(pictures)
 
 
 def score(
@@ -81,11 +81,9 @@ def score(
     """
     items = decoded.items
     seeds = np.array([picture_seed(seed, name) for name in items["stimulus_id"]], dtype=np.uint64)
-    rendered = [render(decoded.predicted, items, methods, seeds)] if pictures else []
-    n_shuffles = next(iter(decoded.floor.values())).shape[0]
+    rendered = [render(decoded, methods, seeds)] if pictures else []
     blind = [
-        render({name: array[number] for name, array in decoded.floor.items()}, items, methods, seeds)
-        for number in range(n_shuffles if pictures else 0)
+        render(decoded, methods, seeds, number) for number in range(decoded.n_shuffles if pictures else 0)
     ]
     tables: list[pd.DataFrame] = []
     per_item: list[pd.DataFrame] = []
@@ -96,7 +94,7 @@ def score(
         ids = list(dict.fromkeys(part["stimulus_id"]))
         target = np.array([ids.index(name) for name in part["stimulus_id"]])
         seen = stimuli.images(ids)
-        scored = _score_latents(decoded, methods, rows, seen, target)
+        scored = _score_latents(decoded, methods, str(test_set), seen, target)
         if ceiling is not None:
             ceiling[rows] = _render_ceiling(part, methods, stimuli, seeds[rows])
             scored.append(_score_pictures(rendered[0], blind, ceiling, rows, seen, target))
@@ -134,49 +132,51 @@ def _score_pictures(
 def _score_latents(
     decoded: Decoded,
     methods: Mapping[str, Method],
-    rows: NDArray[np.intp],
+    test_set: str,
     seen: Sequence[Image],
     target: NDArray[np.intp],
 ) -> list[_Scored]:
-    folds = decoded.items["fold"].iloc[rows].to_numpy()
-    one_space = len({decoded.identities[fold] for fold in folds}) == 1
+    member = {fold.name: (fold.items["test_set"] == test_set).to_numpy() for fold in decoded.folds}
+    folds = [fold for fold in decoded.folds if member[fold.name].any()]
+    one_space = len({fold.identity for fold in folds}) == 1
     scored: list[_Scored] = []
-    for name, predicted in decoded.predicted.items():
-        protocol = LATENT_PROTOCOL if len(decoded.predicted) == 1 else f"{LATENT_PROTOCOL}/{name}"
-        truths = {fold: methods[fold].latent_spaces[name].encode(seen) for fold in dict.fromkeys(folds)}
+    for name in decoded.spaces:
+        protocol = LATENT_PROTOCOL if len(decoded.spaces) == 1 else f"{LATENT_PROTOCOL}/{name}"
+        truths = [methods[fold.name].latent_spaces[name].encode(seen) for fold in folds]
+        latents = [[fold.predicted[name][member[fold.name]] for fold in folds]]
+        latents += [
+            [fold.floor[name][number][member[fold.name]] for fold in folds]
+            for number in range(decoded.n_shuffles)
+        ]
         if one_space:
-            truth = truths[folds[0]]
             values, *floors = (
-                evaluate_latents(latents[rows], truth, target, LATENT_PROTOCOL)
-                for latents in (predicted, *decoded.floor[name])
+                evaluate_latents(np.concatenate(parts), truths[0], target, LATENT_PROTOCOL)
+                for parts in latents
             )
-            top = evaluate_latents(truth, truth, None, LATENT_PROTOCOL)
+            top = evaluate_latents(truths[0], truths[0], None, LATENT_PROTOCOL)
         else:
-            values, *floors = (
-                _across_spaces(latents[rows], truths, folds, target)
-                for latents in (predicted, *decoded.floor[name])
-            )
+            values, *floors = (_across_spaces(parts, truths, target) for parts in latents)
             top = {metric: np.ones(len(seen)) for metric in values}
         scored.append((protocol, (values, floors, top)))
     return scored
 
 
 def _across_spaces(
-    predicted: NDArray[np.floating],
-    truths: Mapping[str, NDArray[np.float32]],
-    folds: NDArray[np.object_],
+    predicted: Sequence[NDArray[np.floating]],
+    truths: Sequence[NDArray[np.float32]],
     target: NDArray[np.intp],
 ) -> Items:
     """Scores that compare a prediction with truths only, each in the space of the prediction's own fold.
 
     Definitions B and C compare predictions with one another, which has no meaning between spaces.
     """
-    C = np.empty((len(next(iter(truths.values()))), len(predicted)))
-    for fold, truth in truths.items():
-        member = np.flatnonzero(folds == fold)
-        C[:, member] = correlation_matrix(
-            truth.reshape(len(truth), -1), predicted[member].reshape(len(member), -1)
-        )
+    C = np.concatenate(
+        [
+            correlation_matrix(truth.reshape(len(truth), -1), latents.reshape(len(latents), -1))
+            for truth, latents in zip(truths, predicted, strict=True)
+        ],
+        axis=1,
+    )
     return {
         "latent-correlation": C[target, np.arange(len(target))],
         "two-way-a": two_way_a(C, target),

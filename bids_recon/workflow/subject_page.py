@@ -64,10 +64,10 @@ def decoder_table(methods: Sequence[MethodResult]) -> pd.DataFrame:
     """One row per fitted decoder."""
     rows = []
     for result in methods:
-        for fold, spaces in result.decoded.summaries.items():
-            for space, summary in spaces.items():
+        for fold in result.decoded.folds:
+            for space, summary in fold.summaries.items():
                 plain = {key: value for key, value in summary.items() if isinstance(value, str | int | float)}
-                rows.append({"method": result.method, "fold": fold, "latent space": space, **plain})
+                rows.append({"method": result.method, "fold": fold.name, "latent space": space, **plain})
     return pd.DataFrame(rows)
 
 

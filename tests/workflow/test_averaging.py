@@ -1,0 +1,79 @@
+"""The mean over people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.workflow.averaging import average_over_people
+from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
+
+
+def person(latents: dict[str, list[list[float]]], space: str = "s", offset: float = 0.0) -> Decoded:
+    """Someone whose trials of each stimulus decode to the given latents."""
+    rows, values = [], []
+    for stimulus, trials in latents.items():
+        for number, trial in enumerate(trials):
+            index = number if len(trials) > 1 else -1
+            rows.append(("0", "test", stimulus, f"{stimulus}.png", "", "view", index, 1))
+            values.append(trial)
+    array = np.array(values, dtype=np.float32) + np.float32(offset)
+    items = pd.DataFrame(rows, columns=list(ITEM_COLUMNS))
+    floor = {"z": np.stack([array + 10, array + 20])}
+    return Decoded((DecodedFold("0", items, {"z": array}, floor, {"basis": np.array([offset])}, space),))
+
+
+def test_mean_over_the_people_who_saw_a_picture():
+    first = person({"a": [[1.0, 2.0]], "b": [[3.0, 4.0]]})
+    second = person({"b": [[5.0, 8.0]], "c": [[0.0, 0.0]]})
+    mean, warnings = average_over_people({"01": first, "02": second})
+    assert mean is not None
+    assert mean.items["stimulus_id"].tolist() == ["b"]
+    assert mean.items["n_trials"].tolist() == [2]
+    np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[4.0, 6.0]])
+    np.testing.assert_array_equal(mean.folds[0].floor["z"], [[[14.0, 16.0]], [[24.0, 26.0]]])
+    assert warnings == []
+
+
+def test_single_trials_are_averaged_within_people_first():
+    first = person({"a": [[0.0], [0.0], [0.0]]})
+    second = person({"a": [[6.0]]})
+    mean, _ = average_over_people({"01": first, "02": second})
+    assert mean is not None
+    np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[3.0]])
+    assert mean.items["n_trials"].tolist() == [4]
+
+
+def test_people_with_another_latent_space_are_left_out():
+    people = {"01": person({"a": [[1.0]]}), "02": person({"a": [[3.0]]})}
+    mean, warnings = average_over_people({**people, "03": person({"a": [[99.0]]}, "other")})
+    assert mean is not None
+    np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[2.0]])
+    assert "1 pictures were averaged over fewer people" in warnings[0]
+
+
+def test_nothing_shared_and_one_person():
+    assert average_over_people({"01": person({"a": [[1.0]]})}) == (None, [])
+    mean, warnings = average_over_people({"01": person({"a": [[1.0]]}), "02": person({"b": [[1.0]]})})
+    assert mean is None and "No picture is shared" in warnings[0]
+
+
+def test_the_mean_is_rendered_in_the_space_it_lives_in():
+    first, second = person({"a": [[1.0]]}, "s", 5.0), person({"a": [[1.0]]}, "s", 7.0)
+    mean, _ = average_over_people({"01": first, "02": second})
+    assert mean is not None
+    (fold,) = mean.folds
+    assert fold.identity == "s"
+    np.testing.assert_array_equal(fold.state["basis"], [5.0])
+
+
+def test_folds_with_spaces_of_different_size_stay_apart():
+    def two_folds(offset: float) -> Decoded:
+        small, large = person({"a": [[1.0]]}, "small", offset), person({"b": [[1.0, 2.0]]}, "large", offset)
+        return Decoded((small.folds[0], large.folds[0]))
+
+    mean, warnings = average_over_people({"01": two_folds(0.0), "02": two_folds(2.0)})
+    assert mean is not None and warnings == []
+    np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[2.0]])
+    np.testing.assert_array_equal(mean.folds[1].predicted["z"], [[2.0, 3.0]])
+    assert mean.items["fold"].tolist() == ["0", "1"]

@@ -1,0 +1,155 @@
+"""Fit, decode and score on responses with planted latents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_recon.dataset.splits import make_split, parse_split
+from bids_recon.dataset.stimuli import Stimulus, StimulusSet
+from bids_recon.errors import DataError
+from bids_recon.glm.responses import Responses
+from bids_recon.methods.base import MethodOptions
+from bids_recon.rois.selection import VoxelSelection
+from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
+from bids_recon.workflow.scoring import score
+
+N_TRAIN, N_TEST, REPEATS, N_VOXELS = 30, 6, 3, 60
+SIZE = 8
+
+
+class Patterns(StimulusSet):
+    """Smooth grey pictures, made from the number in the id."""
+
+    def __init__(self, ids: list[str]) -> None:
+        stimuli = {}
+        for name in ids:
+            coarse = np.random.default_rng(int(name[1:])).integers(0, 255, (4, 4), dtype=np.uint8)
+            stimuli[name] = Stimulus(name, pattern=np.kron(coarse, np.ones((2, 2), dtype=np.uint8)))
+        super().__init__(stimuli)
+
+
+def latents(decoded: Decoded) -> np.ndarray:
+    """Latents of the first fold."""
+    return decoded.folds[0].predicted["eigenimage"]
+
+
+@pytest.fixture
+def experiment() -> tuple[Responses, DecodingPlan]:
+    train, test = [f"p{n}" for n in range(N_TRAIN)], [f"p{100 + n}" for n in range(N_TEST)]
+    shown = train + test * REPEATS
+    sessions = ["train"] * N_TRAIN + ["test"] * (N_TEST * REPEATS)
+    trials = pd.DataFrame({"stimulus_id": shown, "session": sessions, "task": "view", "run": "1"})
+    trials = trials.assign(
+        subject="01", kind="perception", set="", stim_file="", trial_index=range(len(shown))
+    )
+    stimuli = Patterns(train + test)
+    pixels = np.stack([stimuli.image(name).mean(axis=2).ravel() for name in shown])
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((pixels.shape[1], N_VOXELS))
+    weights[:, N_VOXELS // 2 :] = 0
+    data = (pixels / 255) @ weights + 0.2 * rng.standard_normal((len(shown), N_VOXELS))
+    grid = VoxelSelection((N_VOXELS, 1, 1), np.eye(4), np.arange(N_VOXELS), {})
+    trials, split = make_split(trials, parse_split("session:train=train,test=test"))
+    options = MethodOptions(extra={"image_size": SIZE})
+    plan = DecodingPlan("eigenimage", options, split, stimuli, zscore="all", n_shuffles=5)
+    return Responses(data.astype(np.float32), trials, grid), plan
+
+
+def test_planted_pictures_are_decoded_and_shuffled_ones_are_not(experiment):
+    responses, plan = experiment
+    decoded, methods = decode(responses, plan)
+    assert decoded.items["n_trials"].tolist() == [REPEATS] * N_TEST
+    scores = score(decoded, methods, plan.stimuli, seed=0)
+    table = scores.metrics.set_index(["metric", "protocol"])
+    assert table.loc[("two-way-a", "pixels-1"), "value"] > 0.9
+    assert table.loc[("latent-correlation", "latents-1"), "value"] > 0.8
+    assert abs(table.loc[("latent-correlation", "latents-1"), "floor"]) < 0.25
+    assert table.loc[("two-way-a", "latents-1"), "ceiling"] == 1.0
+    assert scores.reconstructed is not None and scores.reconstructed.shape == (N_TEST, SIZE, SIZE, 3)
+
+
+def test_voxels_without_signal_are_at_chance(experiment):
+    responses, plan = experiment
+    _, methods = decode(responses, plan)
+    blind = np.arange(N_VOXELS) >= N_VOXELS // 2
+    decoded = decode_region(responses.restrict(blind), plan, methods, 2)
+    scores = score(decoded, methods, plan.stimuli, seed=0, pictures=False).metrics.set_index("metric")
+    assert abs(scores.loc["latent-correlation", "value"]) < 0.5
+    assert 0.1 < scores.loc["two-way-a", "value"] < 0.9
+    assert scores.loc["two-way-a", "n_items"] == N_TEST
+
+
+def test_test_trials_change_nothing_that_is_fitted(experiment):
+    responses, plan = experiment
+    before, _ = decode(responses, plan)
+    changed = responses.data.copy()
+    changed[N_TRAIN:] = 1000.0 * np.random.default_rng(0).standard_normal(changed[N_TRAIN:].shape)
+    after, _ = decode(replace(responses, data=changed), plan)
+    for space, arrays in before.folds[0].decoder_states.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, after.folds[0].decoder_states[space][name])
+    assert not np.array_equal(latents(before), latents(after))
+
+
+def test_an_item_does_not_depend_on_the_other_test_items(experiment):
+    responses, plan = experiment
+    whole, _ = decode(responses, plan)
+    trials = responses.trials
+    one = responses.take(((trials["session"] == "train") | (trials["stimulus_id"] == "p102")).to_numpy())
+    _, split = make_split(one.trials.drop(columns="set"), parse_split("session:train=train,test=test"))
+    alone, _ = decode(one, replace(plan, split=split))
+    row = whole.items.index[whole.items["stimulus_id"] == "p102"][0]
+    np.testing.assert_allclose(latents(alone)[0], latents(whole)[row], rtol=1e-4, atol=1e-3)
+
+
+def test_single_trials(experiment):
+    responses, plan = experiment
+    decoded, methods = decode(responses, replace(plan, average_trials=False))
+    assert len(decoded.items) == N_TEST * REPEATS
+    assert sorted(decoded.items["trial_index"]) == list(range(N_TRAIN, N_TRAIN + N_TEST * REPEATS))
+    scores = score(decoded, methods, plan.stimuli, seed=0)
+    assert scores.metrics["n_items"].max() == N_TEST * REPEATS
+
+
+def test_folds_score_each_picture_once_in_its_own_space(experiment):
+    responses, plan = experiment
+    trials, split = make_split(responses.trials.drop(columns="set"), parse_split("kfold:5"))
+    decoded, methods = decode(replace(responses, trials=trials), replace(plan, split=split, n_shuffles=2))
+    assert sorted(decoded.items["stimulus_id"]) == sorted(plan.stimuli.ids)
+    assert len({fold.identity for fold in decoded.folds}) == 5
+    metrics = score(decoded, methods, plan.stimuli, seed=0).metrics
+    in_latents = metrics[metrics["protocol"] == "latents-1"].set_index("metric")
+    # Definitions that compare predictions with one another have no meaning between spaces.
+    assert set(in_latents.index) == {"latent-correlation", "two-way-a"}
+    assert in_latents.loc["two-way-a", "value"] > 0.9
+
+
+def test_saved_spaces_render_the_same(experiment):
+    responses, plan = experiment
+    decoded, methods = decode(responses, plan)
+    again = rebuild_methods(decoded, plan.method, plan.options)
+    first = score(decoded, methods, plan.stimuli, seed=0)
+    second = score(decoded, again, plan.stimuli, seed=0)
+    np.testing.assert_array_equal(first.reconstructed, second.reconstructed)
+    pd.testing.assert_frame_equal(first.metrics, second.metrics)
+
+
+def test_people_are_shuffled_differently_and_reproducibly(experiment):
+    responses, plan = experiment
+    first, _ = decode(responses, plan)
+    again, _ = decode(responses, plan)
+    other, _ = decode(replace(responses, trials=responses.trials.assign(subject="02")), plan)
+    np.testing.assert_array_equal(first.folds[0].floor["eigenimage"], again.folds[0].floor["eigenimage"])
+    np.testing.assert_array_equal(latents(first), latents(other))
+    assert not np.array_equal(first.folds[0].floor["eigenimage"], other.folds[0].floor["eigenimage"])
+
+
+def test_fold_without_test_trials_is_an_error(experiment):
+    responses, plan = experiment
+    only_training = responses.take(np.arange(N_TRAIN))
+    with pytest.raises(DataError, match="no test trials"):
+        decode(only_training, plan)
