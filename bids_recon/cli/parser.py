@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import bids_recon
+from bids_recon.cli.values import (
+    memory,
+    read_filters,
+    read_labels,
+    read_named_paths,
+    seconds,
+    seed_number,
+    whole_number,
+)
 from bids_recon.config import CHOICES, Settings, read_config_file
-from bids_recon.errors import DataError, MissingInputError, UsageError
+from bids_recon.errors import MissingInputError, UsageError
 
 LEVELS = ("participant", "group")
-# Name of the BIDS folder in the links of the output's description.
-RAW = "raw"
-MEMORY = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -102,7 +105,7 @@ def _add_responses(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     _add(group, "--glm", metavar="NAME", help="single-trial estimator (default: block-average)")
     _add(
-        group, "--hrf-shift", type=_seconds, metavar="SECONDS",
+        group, "--hrf-shift", type=seconds, metavar="SECONDS",
         help="haemodynamic delay of the block average (default: the stimulus spec's, else 4)",
     )  # fmt: skip
     _add(
@@ -130,9 +133,15 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         help="decoder, where a method has several (ridge, parametric-inversion)",
     )
     _add(
-        group, "--n-components", type=_positive, metavar="N", help="principal components of eigenimage (120)"
+        group,
+        "--n-components",
+        type=whole_number,
+        metavar="N",
+        help="principal components of eigenimage (120)",
     )
-    _add(group, "--image-size", type=_positive, metavar="PIXELS", help="height and width of eigenimage (64)")
+    _add(
+        group, "--image-size", type=whole_number, metavar="PIXELS", help="height and width of eigenimage (64)"
+    )
     _add(
         group, "--extra-images", type=Path, metavar="DIR",
         help="more pictures to fit latent spaces on; none of them may be a test picture",
@@ -141,19 +150,21 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         group, "--legacy-test-statistics", action="store_true",
         help="use test-set statistics where the publication did; sidecars say so",
     )  # fmt: skip
-    _add(group, "--n-shuffles", type=_positive, metavar="N", help="shuffles that measure the floor (20)")
-    _add(group, "--seed", "--random-seed", type=_seed, metavar="N", help="seed of everything random (0)")
+    _add(group, "--n-shuffles", type=whole_number, metavar="N", help="shuffles that measure the floor (20)")
+    _add(
+        group, "--seed", "--random-seed", type=seed_number, metavar="N", help="seed of everything random (0)"
+    )
 
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:
     _add(group, "-w", "--work-dir", type=Path, metavar="DIR", help="folder for intermediate files (./work)")
     _add(
-        group, "--nprocs", "--nthreads", "--n-cpus", type=_positive, metavar="N",
+        group, "--nprocs", "--nthreads", "--n-cpus", type=whole_number, metavar="N",
         help="participants at a time times threads (default: all cores)",
     )  # fmt: skip
-    _add(group, "--omp-nthreads", type=_positive, metavar="N", help="threads per process")
+    _add(group, "--omp-nthreads", type=whole_number, metavar="N", help="threads per process")
     _add(
-        group, "--mem", "--mem-mb", dest="memory_mb", type=_memory, metavar="SIZE",
+        group, "--mem", "--mem-mb", dest="memory_mb", type=memory, metavar="SIZE",
         help="memory limit with unit, such as 8G or 8000M; a bare number is MB",
     )  # fmt: skip
     _add(group, "--device", choices=CHOICES["device"], help="where networks run (auto)")
@@ -166,36 +177,6 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
     )
     _add(group, "--stop-on-first-crash", action="store_true", help="do not go on with other participants")
     _add(group, "--dry-run", action="store_true", help="print the plan and what is missing; write nothing")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from zero up")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
-    return value
-
-
-def _memory(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?)?", text.strip(), flags=re.IGNORECASE)
-    size = round(float(found[1]) * MEMORY[(found[2] or "M").upper()]) if found else 0
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 8G, 8000M or 8000 (MB)")
-    return size
 
 
 def parse_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -213,11 +194,11 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     values.update(given)
     for option, prefix in (("participant_label", "sub-"), ("session_label", "ses-"), ("task_id", "task-")):
         if option in values:
-            values[option] = _labels(values[option], prefix, option)
+            values[option] = read_labels(values[option], prefix, option)
     if "bids_filter_file" in values:
-        values["bids_filters"] = _read_filters(values.pop("bids_filter_file"))
+        values["bids_filters"] = read_filters(values.pop("bids_filter_file"))
     if isinstance(values.get("derivatives"), list):
-        values["derivatives"] = _named_paths(values["derivatives"])
+        values["derivatives"] = read_named_paths(values["derivatives"])
     for option in ("levels", "stimuli", "roi", "method"):
         if option in values:
             values[option] = tuple(dict.fromkeys(values[option]))
@@ -228,70 +209,6 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     settings = Settings(**values)
     _check_folders(settings)
     return settings
-
-
-def _labels(given: Sequence[str], prefix: str, option: str) -> tuple[str, ...]:
-    name = f"--{option.replace('_', '-')}"
-    words: list[str] = []
-    for item in given:
-        if item.endswith((".txt", ".tsv", ".csv")) or "/" in item:
-            words += _listed(Path(item), name)
-        else:
-            words += item.split()
-    labels = tuple(sorted({word.removeprefix(prefix) for word in words}))
-    if given and not labels:
-        # An empty shell variable must not mean "all".
-        raise UsageError(f"{name} names nothing", remedy="Leave the option out to take all.")
-    for label in labels:
-        if not re.fullmatch(r"[A-Za-z0-9+]+", label):
-            # A pasted en dash turns an option into a label.
-            raise UsageError(
-                f"'{label}' is not a label for {name}",
-                remedy="Labels are letters and digits; was a dash pasted from a document?",
-            )
-    return labels
-
-
-def _listed(file: Path, option: str) -> list[str]:
-    """Labels in a text file: the first word of each line; further columns and the header do not count."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise MissingInputError(f"the list of labels for {option} does not exist", file=file) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"the list of labels for {option} is not UTF-8 text", file=file) from error
-    words = [re.split(r"[\s,]", line.strip(), maxsplit=1)[0] for line in lines]
-    return [word for word in words if word and word not in {"participant_id", "session_id"}]
-
-
-def _read_filters(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        filters = json.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise MissingInputError("the filter file does not exist", file=file) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"is not valid JSON ({error})", file=file) from error
-    if not isinstance(filters, dict) or not all(isinstance(query, dict) for query in filters.values()):
-        raise DataError('should hold {"bold": {"entity": "value"}}', file=file)
-    return filters
-
-
-def _named_paths(given: Sequence[str]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for item in given:
-        # A path may hold "=" too; a name has no slash.
-        found = re.fullmatch(r"([^/=]+)=(.+)", item)
-        path = Path(found[2] if found else item)
-        name = found[1] if found else path.resolve().name
-        if name in named or name == RAW:
-            raise UsageError(
-                f"--derivatives names '{name}' twice"
-                if name in named
-                else f"--derivatives: the name '{RAW}' stands for the BIDS folder itself",
-                remedy="Give each folder a name of its own: NAME=PATH.",
-            )
-        named[name] = path
-    return named
 
 
 def _check_folders(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class EigenimageSpace:
     def __init__(self, n_components: int = 120, size: int = 64) -> None:
         self.n_components, self.size = n_components, size
 
-    def fit(self, images: Sequence[Image]) -> EigenimageSpace:
+    def fit(self, images: Iterable[Image]) -> EigenimageSpace:
         """Find the components of pictures, each (height, width, 3) uint8 of any size.
 
         A picture that occurs more than once counts once; the order of the pictures does not matter.
@@ -83,13 +83,15 @@ class EigenimageSpace:
             When there are fewer than two different pictures.
         """
         distinct: dict[str, NDArray[np.uint8]] = {}
+        n_given = 0
         for image in images:
+            n_given += 1
             square = square_picture(image, self.size)
             distinct.setdefault(picture_hash(square), square.ravel())
         if len(distinct) < 2:
             raise DataError(
                 f"at least two different training pictures are needed to find eigenimages,"
-                f" but {len(images)} given hold {len(distinct)}",
+                f" but {n_given} given hold {len(distinct)}",
                 remedy="Check the split, or give more pictures with --extra-images.",
             )
         hashes = sorted(distinct)

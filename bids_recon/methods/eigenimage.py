@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ class Eigenimage(Method):
     """
 
     name: ClassVar[str] = "eigenimage"
+    quick_render: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Mozafari M, Reddy L, VanRullen R (2020). Reconstructing natural scenes from fMRI patterns using"
         " BigBiGAN. International Joint Conference on Neural Networks (IJCNN); eigen-image model, III.C-D."
@@ -59,7 +61,8 @@ class Eigenimage(Method):
 
     def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
         """Find the components of training pictures together with unrelated ones."""
-        self._space.fit([*images, *extra_images])
+        # One after the other: thousands of full-size pictures need not be in memory.
+        self._space.fit(itertools.chain(images, extra_images))
 
     @property
     def latent_spaces(self) -> dict[str, LatentSpace]:

@@ -42,7 +42,11 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
         temporary = final.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{''.join(final.suffixes)[-20:]}")
         # Made here, not by `tempfile`, whose files are private: outputs follow the user's umask.
         temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
+        # Some writers (safetensors) put a private file of their own in its place.
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(final)

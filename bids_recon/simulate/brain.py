@@ -19,6 +19,8 @@ from bids_recon.simulate.cortex import Cortex
 FIELD_PIXELS = 48
 FOVEAL_SIZE, SIZE_SLOPE = 0.07, 0.10
 # Brings luminance, red-green and blue-yellow of ordinary pictures to about the same spread.
+SURROUND, SURROUND_SIZE = 0.6, 3.0
+SATURATION = 2.0
 OPPONENT_GAIN = (1.0, 2.0, 1.6)
 N_REFERENCE = 64
 REFERENCE_SEED = 20260101
@@ -47,11 +49,11 @@ class AreaModel:
 
 
 AREAS = {
-    "V1": AreaModel(1.0, 2, 0.65, 0.5),
-    "V2": AreaModel(1.4, 3, 0.60, 0.5),
-    "V3": AreaModel(1.9, 4, 0.55, 0.5),
-    "V4": AreaModel(2.8, 6, 0.55, 0.4),
-    "HVC": AreaModel(5.0, 10, 0.30, 0.3),
+    "V1": AreaModel(1.0, 2, 0.85, 0.5),
+    "V2": AreaModel(1.4, 3, 0.80, 0.5),
+    "V3": AreaModel(1.9, 4, 0.75, 0.5),
+    "V4": AreaModel(2.8, 6, 0.70, 0.4),
+    "HVC": AreaModel(5.0, 10, 0.35, 0.3),
 }
 
 
@@ -87,6 +89,7 @@ class Brain:
         colour = rng.normal(size=(n, 3)) * [1.0, 0.7, 0.7]
         self._colour = colour / np.linalg.norm(colour, axis=1, keepdims=True) * OPPONENT_GAIN
         self._blobs = _gaussians(self.centres, self.sizes)
+        self._blobs -= SURROUND * _gaussians(self.centres, SURROUND_SIZE * self.sizes)
 
         self._pool = np.repeat(np.arange(n), [model.filters for model in models])
         m = len(self._pool)
@@ -122,7 +125,7 @@ class Brain:
         drive = np.sqrt(share) * (blob - self._blob_mean) / self._blob_scale
         drive += np.sqrt(1 - share) * (energy - self._energy_mean) / self._energy_scale
         # Responses saturate: no picture drives a voxel more than two standard deviations from its mean.
-        return self._gain * (self._response + self._modulation * 2 * np.tanh(drive / 2))
+        return self._gain * (self._response + self._modulation * SATURATION * np.tanh(drive / SATURATION))
 
     def _drives(self, screen: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Linear and energy drive, each (n, n_voxels), for a screen (n, 3, FIELD_PIXELS**2)."""

@@ -67,11 +67,11 @@ class SimulationDesign:
     one_back: int = 0
     tr: float = 2.0
     on: float = 6.0
-    off: float = 2.0
+    off: float = 6.0
     lead_in: float = 8.0
     lead_out: float = 12.0
-    grid: tuple[int, int, int] = (28, 34, 24)
-    voxel_size: float = 5.0
+    grid: tuple[int, int, int] = (24, 30, 20)
+    voxel_size: float = 5.5
     roi_voxels: tuple[tuple[str, int], ...] = (
         ("V1", 300),
         ("V2", 220),
@@ -79,10 +79,10 @@ class SimulationDesign:
         ("V4", 140),
         ("HVC", 140),
     )
-    response: float = 1.2
-    modulation: float = 0.6
+    response: float = 1.5
+    modulation: float = 0.9
     trial_noise: float = 0.3
-    noise: float = 1.2
+    noise: float = 1.0
     autocorrelation: float = 0.4
     drift: float = 1.0
     delay_jitter: float = 0.4

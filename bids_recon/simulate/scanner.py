@@ -171,11 +171,11 @@ class Scanner:
     ) -> NDArray[np.float32]:
         """Drift and noise of the brain, (n_volumes, n_brain), in percent.
 
-        A fifth of the variance is physiological (slow and smooth over the brain); half of the rest is
+        A tenth of the variance is physiological (slow and smooth over the brain); half of the rest is
         autocorrelated, half white.
         """
         n_brain = len(brain)
-        physiological, rest = np.sqrt(0.2) * self.noise, np.sqrt(0.4) * self.noise
+        physiological, rest = np.sqrt(0.1) * self.noise, np.sqrt(0.45) * self.noise
         white = rng.standard_normal((n_volumes, n_brain), dtype=np.float32)
         slow = _autoregressive(n_volumes, n_brain, self.design.autocorrelation, rng)
         maps = self._smooth_maps(brain, N_PHYSIOLOGICAL + 2, rng)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Generic, TypeVar
@@ -16,6 +17,10 @@ from bids_recon.errors import ExitCode, ReconError
 
 Result = TypeVar("Result")
 LOGGER = logging.getLogger("bids_recon")
+KILLED = (
+    "a process was killed from outside, most likely for want of memory. Run the same command again, with more"
+    " memory or fewer --nprocs; it goes on where this one stopped."
+)
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,30 @@ class Outcome(Generic[Result]):
     failures: tuple[Failure, ...]
 
 
-def _guarded(
-    function: Callable[[str], Result], item: str, threads: int
-) -> tuple[Result | None, Failure | None]:
+def _guarded(function: Callable[[str], Result], item: str, threads: int) -> Result | Failure:
     try:
         with threadpool_limits(limits=threads):
-            return function(item), None
+            return function(item)
     except ReconError as error:
-        return None, Failure(item, str(error), error.exit_code)
+        return Failure(item, str(error), error.exit_code)
     except Exception as error:
         # One participant's crash must not take the others' work with it; the traceback is kept for the log.
-        message = f"{type(error).__name__}: {error}"
-        return None, Failure(item, message, ExitCode.FAILURE, traceback.format_exc())
+        return _crash(item, error)
+
+
+def _crash(item: str, error: Exception) -> Failure:
+    message = f"{type(error).__name__}: {error}"
+    return Failure(item, message, ExitCode.FAILURE, "".join(traceback.format_exception(error)))
+
+
+def _received(item: str, future: Future[Result | Failure]) -> Result | Failure:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Failure(item, f"{item}: {KILLED}", ExitCode.TEMPORARY)
+    except Exception as error:
+        # The result could not be brought from the other process.
+        return _crash(item, error)
 
 
 def _log_like_parent(level: int) -> None:
@@ -93,18 +110,18 @@ def run_all(
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
 
-    def keep(item: str, result: Result | None, failure: Failure | None) -> None:
-        if failure is not None:
-            failures[item] = failure
-            LOGGER.error("%s", failure.message)
-        elif result is not None:
+    def keep(item: str, result: Result | Failure) -> None:
+        if isinstance(result, Failure):
+            failures[item] = result
+            LOGGER.error("%s", result.message)
+        else:
             results[item] = result
         on_done(item)
 
     n_processes = min(n_processes, len(items))
     if n_processes <= 1:
         for item in items:
-            keep(item, *_guarded(function, item, threads))
+            keep(item, _guarded(function, item, threads))
             if failures and stop_on_first_crash:
                 break
     else:
@@ -115,12 +132,16 @@ def run_all(
             initializer=_log_like_parent,
             initargs=(LOGGER.level,),
         ) as pool:
-            futures = {pool.submit(_guarded, function, item, threads): item for item in items}
-            for future in as_completed(futures):
-                if not future.cancelled():
-                    keep(futures[future], *future.result())
+            item_of = {pool.submit(_guarded, function, item, threads): item for item in items}
+            waiting = set(item_of)
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    keep(item_of[future], _received(item_of[future], future))
                 if failures and stop_on_first_crash:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    # Returns when those that have begun are through.
+                    pool.shutdown(cancel_futures=True)
+                    waiting = {future for future in waiting if not future.cancelled()}
     order = list(items)
     return Outcome(
         {item: results[item] for item in order if item in results},

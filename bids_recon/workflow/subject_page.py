@@ -19,7 +19,8 @@ from bids_recon.workflow.plan_text import set_table
 from bids_recon.workflow.responses import ResponseResult
 from bids_recon.workflow.scoring import Scores
 
-SORTED_BY = "two-way-a"
+# Identification has many ties at 1, and is undefined for one picture; pixels always tell pictures apart.
+SORTED_BY = "pixcorr"
 PIXELS = "pixels-1"
 
 
@@ -40,8 +41,6 @@ def gallery_items(
     for row, item in enumerate(decoded.items.to_dict("records")):
         key = (str(item["test_set"]), str(item["stimulus_id"]), int(item["trial_index"]))
         values = {metric: by_item[*key, metric] for metric in metrics}
-        # With one test picture nothing can be identified, but its pixels can be compared.
-        chosen = SORTED_BY if values[SORTED_BY] == values[SORTED_BY] else "pixcorr"
         trial = "" if key[2] < 0 else f" (trial {key[2]})"
         found.append(
             GalleryItem(
@@ -52,9 +51,9 @@ def gallery_items(
                 seen=stimuli.image(key[1]),
                 reconstructed=scores.reconstructed[row],
                 ceiling=scores.ceiling[row],
-                score=values[chosen],
+                score=values[SORTED_BY],
                 scores=values,
-                score_name=chosen,
+                score_name=SORTED_BY,
             )
         )
     return found
