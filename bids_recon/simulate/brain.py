@@ -1,9 +1,10 @@
 """How strongly each voxel answers to a picture.
 
-A voxel sees a patch of the picture in two ways: linearly, through a Gaussian that weighs luminance and two
-opponent colours, and through the energy of Gabor filters in quadrature, as complex cells do (Adelson and
-Bergen 1985, J Opt Soc Am A 2: 284). Higher areas see larger patches, pool more filters and are less linear;
-the order of sizes follows Dumoulin and Wandell (2008, NeuroImage 39: 647).
+A voxel sees a patch of the picture in two ways: linearly, through a difference of Gaussians that weighs
+luminance and two opponent colours (Zuiderbaan et al. 2012, Journal of Vision 12(3): 10), and through the
+energy of Gabor filters in quadrature, as complex cells do (Adelson and Bergen 1985, J Opt Soc Am A 2: 284).
+Higher areas see larger patches, pool more filters and are less linear; the order of sizes follows Dumoulin
+and Wandell (2008, NeuroImage 39: 647).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from bids_recon.simulate.cortex import Cortex
 
 FIELD_PIXELS = 48
 FOVEAL_SIZE, SIZE_SLOPE = 0.07, 0.10
+# Weight and size of the inhibitory surround, relative to the centre.
+SURROUND_WEIGHT, SURROUND_SIZE = 0.7, 3.0
+# Standard deviations by which no picture drives a voxel further from its mean.
+SATURATION = 3.0
 # Brings luminance, red-green and blue-yellow of ordinary pictures to about the same spread.
-SURROUND, SURROUND_SIZE = 0.6, 3.0
-SATURATION = 2.0
 OPPONENT_GAIN = (1.0, 2.0, 1.6)
 N_REFERENCE = 64
 REFERENCE_SEED = 20260101
@@ -74,7 +77,7 @@ class Brain:
     Attributes
     ----------
     sizes : ndarray (n_voxels,)
-        Standard deviation of the receptive field, in units of half the picture's side.
+        Standard deviation of the receptive field's centre, in units of half the picture's side.
     """
 
     def __init__(self, cortex: Cortex, response: float, modulation: float, rng: np.random.Generator) -> None:
@@ -89,7 +92,7 @@ class Brain:
         colour = rng.normal(size=(n, 3)) * [1.0, 0.7, 0.7]
         self._colour = colour / np.linalg.norm(colour, axis=1, keepdims=True) * OPPONENT_GAIN
         self._blobs = _gaussians(self.centres, self.sizes)
-        self._blobs -= SURROUND * _gaussians(self.centres, SURROUND_SIZE * self.sizes)
+        self._blobs -= SURROUND_WEIGHT * _gaussians(self.centres, SURROUND_SIZE * self.sizes)
 
         self._pool = np.repeat(np.arange(n), [model.filters for model in models])
         m = len(self._pool)
@@ -124,8 +127,8 @@ class Brain:
         share = self._linear_share
         drive = np.sqrt(share) * (blob - self._blob_mean) / self._blob_scale
         drive += np.sqrt(1 - share) * (energy - self._energy_mean) / self._energy_scale
-        # Responses saturate: no picture drives a voxel more than two standard deviations from its mean.
-        return self._gain * (self._response + self._modulation * SATURATION * np.tanh(drive / SATURATION))
+        saturated = SATURATION * np.tanh(drive / SATURATION)
+        return self._gain * (self._response + self._modulation * saturated)
 
     def _drives(self, screen: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Linear and energy drive, each (n, n_voxels), for a screen (n, 3, FIELD_PIXELS**2)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bids_recon.simulate.brain import AREAS
+
 LETTERS = "ACEINORSTU"
 N_SHAPES = 40
 SUBJECT_DIGITS = 2
@@ -46,7 +48,7 @@ class SimulationDesign:
     noise : float
         Standard deviation over time of the measurement noise, in percent of the baseline.
     autocorrelation : float
-        Lag-one correlation of the autocorrelated half of the noise variance.
+        Lag-one correlation of the autocorrelated part of the noise.
     drift : float
         Amplitude of the slow drift, in percent.
     delay_jitter : float
@@ -82,7 +84,7 @@ class SimulationDesign:
     response: float = 1.5
     modulation: float = 0.9
     trial_noise: float = 0.3
-    noise: float = 1.0
+    noise: float = 0.9
     autocorrelation: float = 0.4
     drift: float = 1.0
     delay_jitter: float = 0.4
@@ -98,6 +100,8 @@ class SimulationDesign:
             raise ValueError(f"there are {N_SHAPES} shapes and {len(LETTERS)} letters to choose from")
         if self.train_runs > self.n_train:
             raise ValueError(f"{self.n_train} training pictures cannot be spread over {self.train_runs} runs")
+        if unknown := sorted({name for name, _ in self.roi_voxels} - set(AREAS)):
+            raise ValueError(f"{', '.join(unknown)}: not among the areas {', '.join(AREAS)}")
         if not self.on > 0 or not self.tr > 0 or self.off < 0:
             raise ValueError("durations are positive")
 
@@ -108,7 +112,7 @@ class SimulationDesign:
 
 
 DEMO = SimulationDesign()
-"""Three people; about half a minute on two cores."""
+"""Three people; about a quarter of a minute and 160 MB."""
 
 TINY = SimulationDesign(
     n_subjects=2,
@@ -124,5 +128,6 @@ TINY = SimulationDesign(
     roi_voxels=(("V1", 20), ("V2", 12), ("HVC", 8)),
     noise=0.5,
     trial_noise=0.1,
+    drift=0.3,
 )
 """Two people, 12 training and 8 test pictures, 40 voxels; under a second."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import skimage.data
@@ -68,6 +69,13 @@ class Crop:
     pixels: NDArray[np.uint8]
 
 
+class _Window(NamedTuple):
+    left: int
+    top: int
+    side: int
+    mirrored: bool
+
+
 def _first_of_pair() -> NDArray[np.uint8]:
     return skimage.data.stereo_motorcycle()[0]
 
@@ -117,7 +125,7 @@ def crops(
     """Take `n` crops that look as little alike as random candidates allow.
 
     Sources take turns; each gives the candidate whose 8 x 8 thumbnail has the lowest correlation with its
-    nearest neighbour among the crops taken so far. Crops with hardly any contrast are not candidates.
+    nearest neighbour among the crops taken so far. Candidates with hardly any contrast are avoided.
 
     Parameters
     ----------
@@ -133,21 +141,23 @@ def crops(
         Whether half of the candidates are mirrored.
     """
     turns = _turns([source.share for source in sources], n)
-    candidates = [
-        _candidates(source, CANDIDATES_PER_CROP * turns.count(index), size, rng, scales, mirror)
-        for index, source in enumerate(sources)
+    photos = [Image.fromarray(source.read()).convert("RGB") for source in sources]
+    windows = [
+        _windows(photo, CANDIDATES_PER_CROP * turns.count(index), rng, scales, mirror)
+        for index, photo in enumerate(photos)
     ]
-    length = 3 * THUMBNAIL**2
     looks = [
-        np.array([_look(crop.pixels) for crop in some]).reshape(len(some), length) for some in candidates
+        np.array([_look(photo, window) for window in some]).reshape(len(some), 3 * THUMBNAIL**2)
+        for photo, some in zip(photos, windows, strict=True)
     ]
     # Highest correlation of each candidate with any crop taken so far.
-    likeness = [np.full(len(some), -np.inf) for some in candidates]
+    likeness = [np.full(len(some), -np.inf) for some in windows]
     taken: list[Crop] = []
     for index in turns:
         best = int(np.argmin(likeness[index]))
-        chosen = looks[index][best]
-        taken.append(candidates[index][best])
+        window, chosen = windows[index][best], looks[index][best]
+        pixels = _cut(photos[index], window, size)
+        taken.append(Crop(sources[index], window.left, window.top, window.side, window.mirrored, pixels))
         for other, look in enumerate(looks):
             likeness[other] = np.maximum(likeness[other], look @ chosen)
         likeness[index][best] = np.inf
@@ -165,37 +175,31 @@ def _turns(shares: Sequence[int], n: int) -> list[int]:
     return order
 
 
-def _candidates(
-    source: PhotoSource,
-    n: int,
-    size: int,
-    rng: np.random.Generator,
-    scales: tuple[float, float],
-    mirror: bool,
-) -> list[Crop]:
-    if n == 0:
-        return []
-    photo = Image.fromarray(source.read()).convert("RGB")
-    shorter = min(photo.size)
-    found: list[Crop] = []
-    while len(found) < n:
-        side = round(shorter * np.exp(rng.uniform(*np.log(scales))))
+def _windows(
+    photo: Image.Image, n: int, rng: np.random.Generator, scales: tuple[float, float], mirror: bool
+) -> list[_Window]:
+    """Draw `n` windows; those with hardly any contrast only where there are no others among twice as many."""
+    drawn = []
+    for _ in range(2 * n):
+        side = round(min(photo.size) * np.exp(rng.uniform(*np.log(scales))))
         left, top = (int(rng.integers(0, extent - side + 1)) for extent in photo.size)
-        mirrored = bool(mirror and rng.random() < 0.5)
-        part = photo.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
-        pixels = np.asarray(part)[:, ::-1] if mirrored else np.asarray(part)
-        if _thumbnail(pixels).mean(axis=2).std() > MIN_CONTRAST:
-            found.append(Crop(source, left, top, side, mirrored, np.ascontiguousarray(pixels)))
-    return found
+        drawn.append(_Window(left, top, side, bool(mirror and rng.random() < 0.5)))
+    contrast = [_cut(photo, window, THUMBNAIL).mean(axis=2).std() for window in drawn]
+    # Enough contrast is enough: windows that have it stay in the order they were drawn.
+    order = np.argsort(-np.minimum(contrast, MIN_CONTRAST), kind="stable")
+    return [drawn[index] for index in order[:n]]
 
 
-def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    small = Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return np.asarray(small, dtype=float)
+def _cut(photo: Image.Image, window: _Window, size: int) -> NDArray[np.uint8]:
+    """The part of a photograph that a window shows, (size, size, 3)."""
+    left, top, side = window.left, window.top, window.side
+    part = photo.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    pixels = np.asarray(part)
+    return np.ascontiguousarray(pixels[:, ::-1] if window.mirrored else pixels)
 
 
-def _look(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _look(photo: Image.Image, window: _Window) -> NDArray[np.float64]:
     """Thumbnail without its mean, of unit length."""
-    look = _thumbnail(pixels).ravel()
+    look = _cut(photo, window, THUMBNAIL).astype(float).ravel()
     look -= look.mean()
-    return look / np.linalg.norm(look)
+    return look / max(float(np.linalg.norm(look)), 1e-12)

@@ -211,6 +211,7 @@ def test_second_call_computes_nothing_again(app, tiny_original, tmp_path, monkey
     assert app(*argv, "--seed", 5).code == 1
 
 
+@pytest.mark.slow
 def test_killed_run_resumes(tiny_original, whole_run, tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
     argv = [sys.executable, "-m", "bids_recon", str(tiny_original), str(out), "participant", "group"]

@@ -1,0 +1,61 @@
+"""The demonstration, as the README calls it."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from group_tables import metric, read_metrics
+from PIL import Image
+
+from bids_recon.cli.demo import FIRST_LINE, main
+
+
+def test_demo_refuses_a_folder_with_other_content(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert main([str(tmp_path)]) == 2
+    assert "thesis.txt" in capsys.readouterr().err
+    assert [item.name for item in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.slow
+def test_demo_reconstructs_recognisable_pictures(tmp_path, capsys):
+    started = time.monotonic()
+    assert main([str(tmp_path)]) == 0
+    # The promise is five minutes on two cores; this is no benchmark, so it only notices another order.
+    assert time.monotonic() - started < 900
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == FIRST_LINE and "simulated" in FIRST_LINE
+    assert re.search(r"100%", printed.err), "the progress bar reaches its end"
+    output = tmp_path / "derivatives"
+    table = read_metrics(output)
+    for person in ("01", "02", "03"):
+        for test_set in ("natural", "shapes", "letters"):
+            where = {"subject": person, "test_set": test_set}
+            assert metric(table, "two-way-a", "pixels-1", **where) >= 0.90, where
+            low = metric(table, "two-way-a", "pixels-1", "floor_low", **where)
+            high = metric(table, "two-way-a", "pixels-1", "floor_high", **where)
+            assert low < 0.5 < high, where
+    # Layout, not only mean colour: light and dark parts lie where they lay.
+    images = pd.read_csv(output / "group" / "images.tsv", sep="\t", dtype={"subject": str})
+    chosen = images[(images["subject"] == "average") & (images["test_set"] == "natural")]
+    agreement = [
+        np.corrcoef(_layout(output / "group" / row.file), _layout(tmp_path / "bids" / row.seen_file))[0, 1]
+        for row in chosen.itertuples()
+    ]
+    assert np.median(agreement) > 0.6
+    page = (output / "group.html").read_text(encoding="utf-8")
+    assert "imulated brain" in page
+    # A second call finds everything done.
+    again = time.monotonic()
+    assert main([str(tmp_path)]) == 0
+    assert time.monotonic() - again < 300
+
+
+def _layout(file) -> np.ndarray:
+    """Grey levels of an 8 x 8 version."""
+    with Image.open(file) as picture:
+        return np.asarray(picture.convert("L").resize((8, 8), Image.Resampling.BOX), dtype=float).ravel()
