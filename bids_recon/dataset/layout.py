@@ -120,7 +120,11 @@ def select_participants(available: Sequence[str], requested: Sequence[str], bids
         When there is none, or a requested one does not exist.
     """
     if not available:
-        raise NothingSelectedError("there is no sub- folder", file=bids_dir, remedy="Is the volume mounted?")
+        raise NothingSelectedError(
+            "there is no sub- folder",
+            file=bids_dir,
+            remedy="Is the volume mounted? Ready responses are given as --derivatives betas=PATH.",
+        )
     if missing := sorted(set(requested) - set(available)):
         shown = ", ".join(available[:20]) + (" ..." if len(available) > 20 else "")
         raise NothingSelectedError(

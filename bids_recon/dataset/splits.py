@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,12 +63,15 @@ class Split:
         test = (name for ids in self.test_sets.values() for name in ids)
         return tuple(dict.fromkeys([*train, *test]))
 
-    def without_shared(self) -> Split:
-        """Drop from training what is also tested."""
+    def without_shared(self, key: Callable[[str], str] = str) -> Split:
+        """Drop from training what is also tested.
+
+        `key` gives what identifies a stimulus: its id, or the content of its picture.
+        """
         folds = []
         for fold in self.folds:
-            tested = {name for ids in fold.test.values() for name in ids}
-            kept = tuple(name for name in fold.train if name not in tested)
+            tested = {key(name) for ids in fold.test.values() for name in ids}
+            kept = tuple(name for name in fold.train if key(name) not in tested)
             if not kept:
                 raise DataError(
                     "every training stimulus is also a test stimulus", remedy="Choose another --split."

@@ -59,6 +59,9 @@ def look_up(
             continue
         file = str(row.get("stim_file", "") or "")
         candidates = [*_as_named(file, spec.stimuli.roots), *spec.stimuli.candidates(name)]
+        if rule is not None and rule.target == "category":
+            # The id is the beginning of a picture's name, never the whole of it.
+            candidates = [candidate for candidate in candidates if "*" in candidate]
         stimuli[name] = Stimulus(
             name,
             path=locate(candidates, roots, bids_dir),

@@ -152,12 +152,9 @@ class GlmRule:
     ----------
     shift : float or None
         Seconds by which blocks are shifted before volumes are averaged; None where that was not done.
-    average : str
-        Column of Trials whose equal values are averaged.
     """
 
     shift: float | None = None
-    average: str = "stimulus_id"
 
 
 @dataclass(frozen=True)

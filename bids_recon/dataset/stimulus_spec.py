@@ -229,7 +229,7 @@ def _split_rule(table: TomlTable) -> SplitRule:
 
 def _glm_rule(table: TomlTable) -> GlmRule:
     shift = table.take("shift", None, _as_seconds, "a number of seconds")
-    rule = GlmRule(shift=shift, average=table.text("average", "stimulus_id"))
+    rule = GlmRule(shift=shift)
     table.finish()
     return rule
 

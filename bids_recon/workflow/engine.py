@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from bids_recon.errors import ExitCode, ReconError
+from bids_recon.errors import ExitCode, ReconError, from_os_error
 
 Result = TypeVar("Result")
 LOGGER = logging.getLogger("bids_recon")
@@ -57,6 +57,11 @@ def _guarded(function: Callable[[str], Result], item: str, threads: int) -> Resu
             return function(item)
     except ReconError as error:
         return Failure(item, str(error), error.exit_code)
+    except OSError as error:
+        known = from_os_error(error, error.filename or "a file")
+        return Failure(
+            item, f"sub-{item}: {known}", known.exit_code, "".join(traceback.format_exception(error))
+        )
     except Exception as error:
         # One participant's crash must not take the others' work with it; the traceback is kept for the log.
         return _crash(item, error)

@@ -63,12 +63,13 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         stimuli = _stimuli(settings, list(decoded.values()), next(iter(found.values())))
         for person, latents in everyone.items():
             options = _options(settings, found.get(person) or next(iter(found.values())))
-            scores = score(latents, rebuild_methods(latents, method, options), stimuli, seed=settings.seed)
+            scores = score(latents, rebuild_methods(latents, method, options), stimuli, seed=options.seed)
             who = {"subject": person, "method": method}
             metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
             items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
-            images.append(_write_pictures(settings, person, method, latents, scores, stimuli))
+            images.append(_write_pictures(settings, person, options, method, latents, scores, stimuli))
             gallery += gallery_items(person, method, latents, scores, stimuli)
+        _remove_unlisted(group_dir, method, images)
         regions += [_regions(settings, person, method) for person in decoded]
         on_step(f"group {method}")
     tables = {
@@ -158,7 +159,13 @@ def _stimuli(settings: Settings, decoded: Sequence[Decoded], sidecar: dict[str, 
 
 
 def _write_pictures(
-    settings: Settings, person: str, method: str, decoded: Decoded, scores: Scores, stimuli: StimulusSet
+    settings: Settings,
+    person: str,
+    options: MethodOptions,
+    method: str,
+    decoded: Decoded,
+    scores: Scores,
+    stimuli: StimulusSet,
 ) -> pd.DataFrame:
     assert scores.reconstructed is not None
     rows = []
@@ -179,10 +186,18 @@ def _write_pictures(
                 "seen_file": _seen_file(stimuli, stimulus_id, settings.bids_dir),
                 "height": picture.shape[0],
                 "width": picture.shape[1],
-                "seed": int(picture_seed(settings.seed, stimulus_id)),
+                "seed": int(picture_seed(options.seed, stimulus_id)),
             }
         )
     return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)).astype({"trial_index": "Int64"})
+
+
+def _remove_unlisted(group_dir: Path, method: str, images: Sequence[pd.DataFrame]) -> None:
+    """Remove pictures of an earlier call, of other people or another split, that no table names any more."""
+    listed = {name for table in images for name in table["file"]}
+    for file in group_dir.glob(f"images/*/{label(method)}/*/*.png"):
+        if file.relative_to(group_dir).as_posix() not in listed:
+            file.unlink()
 
 
 def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | None:

@@ -87,7 +87,7 @@ def run_method(
         settings.average_trials,
         settings.n_shuffles,
     )
-    stage, key = f"decode_{label(method)}", _key(plan, result, decoding, extra)
+    stage, key = f"decode_{label(method)}", _key(settings.output_dir, plan, result, decoding, extra)
     regions_file = decoder_folder(settings.output_dir, plan.subject) / derivative_name(
         {"subject": plan.subject, "description": label(method)}, "rois", ".tsv"
     )
@@ -112,10 +112,13 @@ def run_method(
     return MethodResult(method, decoded, methods, scores, regions, _warnings(decoded))
 
 
-def _key(plan: ParticipantPlan, result: ResponseResult, decoding: DecodingPlan, extra: list[Path]) -> str:
+def _key(
+    output_dir: Path, plan: ParticipantPlan, result: ResponseResult, decoding: DecodingPlan, extra: list[Path]
+) -> str:
     responses = result.responses
     return stage_key(
         {
+            "output": str(output_dir.resolve()),
             "responses": hashlib.sha256(np.ascontiguousarray(responses.data).tobytes()).hexdigest(),
             "voxels": hashlib.sha256(responses.voxels.indices.tobytes()).hexdigest(),
             "regions": {name: int(member.sum()) for name, member in responses.voxels.rois.items()},
@@ -165,14 +168,14 @@ def _sidecar(
 ) -> dict[str, Any]:
     return {
         "Simulated": plan.simulated,
-        "StimulusSpec": plan.spec.source if plan.spec.source.endswith("/") else plan.spec.name,
+        "StimulusSpec": _spec_to_load_again(settings, plan),
         "Stimuli": [str(folder.absolute()) for folder in settings.stimuli],
         "Split": decoding.split.rule,
         "Folds": {fold.name: {"train": len(fold.train), "test": {k: len(v) for k, v in fold.test.items()}}
                   for fold in decoding.split.folds},
         "LeakAuditPassed": plan.audit.passed if plan.audit else None,
         "ResponsesFrom": plan.source,
-        "Standardisation": f"z-score by training trials ({result.zscore})",
+        "Standardisation": {"mode": result.zscore, "statistics": _statistics(settings)},
         "LegacyTestStatistics": settings.legacy_test_statistics,
         "AveragedTestTrials": settings.average_trials,
         "Regions": {name: int(member.sum()) for name, member in result.responses.voxels.rois.items()},
@@ -181,6 +184,16 @@ def _sidecar(
         "Seed": settings.seed,
         "MethodOptions": {"decoder": decoding.options.decoder, **decoding.options.extra},
     }  # fmt: skip
+
+
+def _statistics(settings: Settings) -> str:
+    return "all trials, as published" if settings.legacy_test_statistics else "training trials"
+
+
+def _spec_to_load_again(settings: Settings, plan: ParticipantPlan) -> str:
+    given = settings.stimulus_spec
+    is_file = given is not None and (given.endswith(".toml") or "/" in given)
+    return str(Path(given).resolve()) if given is not None and is_file else plan.spec.name
 
 
 def _warnings(decoded: Decoded) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         trials = trials.assign(set="none")
     if split is not None:
         if settings.on_leak == "drop":
-            split = split.without_shared()
+            split = split.without_shared(_content_key(stimuli))
         audit = audit_leaks(
             trials,
             split,
@@ -259,13 +259,21 @@ def _missing_pictures(stimuli: StimulusSet, split: Split) -> list[Missing]:
 def _extra_hashes(folder: Path | None) -> dict[str, str] | None:
     if folder is None:
         return None
-    return {file.name: picture_hash(read_picture(file)) for file in find_pictures(folder) if is_fetched(file)}
+    files = [file for file in find_pictures(folder) if is_fetched(file)]
+    return {file.relative_to(folder).as_posix(): picture_hash(read_picture(file)) for file in files}
+
+
+def _content_key(stimuli: StimulusSet) -> Callable[[str], str]:
+    """What tells that two stimulus ids show one picture: its content, where it is here."""
+    return lambda name: stimuli.content_hash(name) if stimuli.stimuli[name].available else name
 
 
 def exit_code_of(plans: Sequence[ParticipantPlan], settings: Settings) -> ExitCode:
     """Exit code with which a run of these plans would stop before its first computation."""
     if any(plan.blocking(settings.responses_only) for plan in plans):
         return ExitCode.NO_INPUT
+    if any(plan.split is None for plan in plans) and not settings.responses_only:
+        return ExitCode.NOTHING_SELECTED
     leak = any(plan.audit is not None and not plan.audit.passed for plan in plans)
     if leak and settings.on_leak != "allow" and not settings.responses_only:
         return ExitCode.DATA_ERROR

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,14 +147,26 @@ def _estimate(settings: Settings, plan: ParticipantPlan, cache: StageCache) -> R
                 remedy="Check that masks and runs lie on the same grid.",
             )
         responses = responses.restrict(usable)
-    _write(settings, plan, responses, shift, cache, stage_key({"runs": keys}))
+    _write(
+        settings,
+        plan,
+        responses,
+        shift,
+        cache,
+        stage_key({"runs": keys, "output": str(settings.output_dir.resolve())}),
+    )
     return ResponseResult(responses, pd.DataFrame(rows), warnings, settings.zscore or "run")
 
 
 def _voxels_of_bold(settings: Settings, plan: ParticipantPlan) -> tuple[VoxelSelection, list[str]]:
     bold_files = [run.bold for run in plan.runs if run.bold is not None]
     brain = brain_mask(bold_files, None) if needs_brain(settings.roi, plan.masks, space=None) else None
-    return select_voxels(settings.roi, plan.masks, open_image(bold_files[0]), brain=brain, space=None)
+    voxels, warnings = select_voxels(
+        settings.roi, plan.masks, open_image(bold_files[0]), brain=brain, space=None
+    )
+    roots = {"raw": settings.bids_dir, **settings.derivatives}
+    sources = {name: [_uri(Path(file), roots) for file in files] for name, files in voxels.sources.items()}
+    return replace(voxels, sources=sources), warnings
 
 
 def planned_voxels(settings: Settings, plan: ParticipantPlan) -> VoxelSelection | None:
@@ -249,12 +262,21 @@ def _write(
                 "Estimator": settings.glm,
                 "HaemodynamicShift": shift,
                 "Simulated": plan.simulated,
-                "Sources": [_uri(run.bold, settings.bids_dir) for run in runs if run.bold is not None],
+                "Sources": [
+                    _uri(run.bold, {"raw": settings.bids_dir}) for run in runs if run.bold is not None
+                ],
             },
         )
     cache.finish("responses", key, written)
     return written
 
 
-def _uri(path: Path, bids_dir: Path) -> str:
-    return f"bids:raw:{path.absolute().relative_to(bids_dir.absolute()).as_posix()}"
+def _uri(path: Path, roots: Mapping[str, Path]) -> str:
+    """BIDS URI of a file, by the innermost of the named folders that holds it; elsewhere its plain path."""
+    holding = [
+        (name, root) for name, root in roots.items() if path.absolute().is_relative_to(root.absolute())
+    ]
+    if not holding:
+        return str(path)
+    name, root = max(holding, key=lambda pair: len(pair[1].absolute().parts))
+    return f"bids:{name}:{path.absolute().relative_to(root.absolute()).as_posix()}"

@@ -25,6 +25,8 @@ from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
 from bids_recon.workflow.plan_text import plan_text
 from bids_recon.workflow.responses import planned_voxels
 
+# What libraries and the runs of one person take, roughly; one participant is always begun.
+MB_PER_PARTICIPANT = 2000
 LOGGER = logging.getLogger("bids_recon")
 
 
@@ -100,7 +102,10 @@ def run_levels(settings: Settings, command: str, on_step: Callable[[str], None] 
 
 
 def _processes(settings: Settings) -> int:
-    return max(1, settings.nprocs // settings.omp_nthreads)
+    """Participants at a time: as many as there are cores, and memory where a limit is given."""
+    by_cores = settings.nprocs // settings.omp_nthreads
+    by_memory = settings.memory_mb // MB_PER_PARTICIPANT if settings.memory_mb else by_cores
+    return max(1, min(by_cores, by_memory))
 
 
 def _write_config(settings: Settings) -> Path:
@@ -112,7 +117,10 @@ def _report_failures(output_dir: Path, failures: tuple[Failure, ...], n_subjects
     for failure in failures:
         if failure.details:
             log = write_text(output_dir / "logs" / f"crash-sub-{failure.item}.txt", failure.details)
-            LOGGER.error("sub-%s: this is a fault of bids-recon; please report it with %s", failure.item, log)
+            blame = (
+                "this is a fault of bids-recon; please report it with" if failure.exit_code == 1 else "see"
+            )
+            LOGGER.error("sub-%s: %s %s", failure.item, blame, log)
     LOGGER.error("%d of %d participants failed", len(failures), n_subjects)
     codes = {failure.exit_code for failure in failures}
     return codes.pop() if len(codes) == 1 else ExitCode.FAILURE

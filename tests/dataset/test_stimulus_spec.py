@@ -85,7 +85,7 @@ def test_every_key_of_a_full_file_arrives(write):
     assert spec.split == SplitRule(
         kind="column", train="stim", test={"easy": "test1", "hard": "test2"}, column="trial_type"
     )
-    assert (spec.glm.shift, spec.glm.average) == (3.0, "stimulus_id")
+    assert spec.glm.shift == 3.0
 
 
 def test_spec_crosses_process_borders(write):
