@@ -59,12 +59,12 @@ class SimulationDesign:
     """
 
     n_subjects: int = 3
-    n_train: int = 240
+    n_train: int = 480
     n_natural: int = 20
     n_shapes: int = 16
     n_letters: int = 10
     picture_size: int = 128
-    train_runs: int = 4
+    train_runs: int = 8
     repeats: int = 5
     one_back: int = 0
     tr: float = 2.0
@@ -83,7 +83,7 @@ class SimulationDesign:
     )
     response: float = 1.5
     modulation: float = 0.9
-    trial_noise: float = 0.3
+    trial_noise: float = 0.2
     noise: float = 0.9
     autocorrelation: float = 0.4
     drift: float = 1.0
@@ -112,7 +112,7 @@ class SimulationDesign:
 
 
 DEMO = SimulationDesign()
-"""Three people; about a quarter of a minute and 160 MB."""
+"""Three people; about half a minute and 230 MB."""
 
 TINY = SimulationDesign(
     n_subjects=2,

@@ -278,3 +278,28 @@ def test_filters_that_leave_nothing(app, tiny, tmp_path):
     )
     check(app(tiny, tmp_path / "out", "participant", "--split", "nonsense"), 2, "kfold:K")
     check(app(tiny, tmp_path / "out", "participant", "--roi", "V17"), 2, "V17")
+
+
+def test_plan_ends_with_the_code_of_the_run(app, tiny, tmp_path):
+    options = ("--participant-label", "01", "--split", "session:train=nothing,a=test")
+    called = app(tiny, tmp_path / "out", "participant", *options, "--dry-run")
+    assert called.code == app(tiny, tmp_path / "out", "participant", *options).code == 18
+    assert "leaves no training stimuli" in called.out
+
+
+def test_the_same_picture_under_another_name_is_a_leak(app, tiny, tmp_path):
+    stimuli = tiny / "stimuli"
+    names = {
+        name: pd.concat([pd.read_csv(f, sep="\t") for f in events_of(tiny, f"sub-01_ses-{name}*")])[
+            "stim_file"
+        ]
+        for name in ("train", "test")
+    }
+    train, test = (series.dropna().iloc[0].removeprefix("stimuli/") for series in names.values())
+    shutil.copy(stimuli / test, stimuli / train)
+    options = ("--participant-label", "01", "--split", SPLIT, "--n-shuffles", 2)
+    called = app(tiny, tmp_path / "out", "participant", *options)
+    check(called, 65, "under different names", "--on-leak drop")
+    check(app(tiny, tmp_path / "out", "participant", *options, "--on-leak", "drop"), 0)
+    items = (tmp_path / "out/sub-01/decoder/sub-01_desc-eigenimage_decoder.json").read_text()
+    assert json.loads(items)["Folds"]["0"]["train"] == 11

@@ -322,3 +322,41 @@ def test_disk_that_really_is_full(tiny_original, tmp_path):
         assert not list(small.rglob(".tmp-*"))
     finally:
         subprocess.run(["umount", str(small)], check=False)
+
+
+def test_group_finds_the_stimulus_spec_of_the_participants(app, tiny_original, tmp_path):
+    spec = tmp_path / "own.toml"
+    spec.write_text('[[trials]]\nid = ["stim_file"]\nparse = "path"\nfile = ["stim_file"]\n')
+    given = [*common(tiny_original), "--participant-label", "01", "--stimulus-spec", spec]
+    assert app(tiny_original, tmp_path / "out", "participant", *given).code == 0
+    called = app(tiny_original, tmp_path / "out", "group")
+    assert called.code == 0, called.err
+
+
+def test_one_work_folder_serves_two_outputs(app, tiny_original, tmp_path):
+    given = [*common(tiny_original), "--participant-label", "01"]
+    for name in ("first", "second"):
+        assert app(tiny_original, tmp_path / name, "participant", *given).code == 0
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+
+
+def test_pictures_of_an_earlier_split_are_removed(app, tiny_original, tmp_path):
+    options = ("--participant-label", "01", "--n-shuffles", 2)
+    first = app(tiny_original, tmp_path, "participant", "group", *options, "--split", SPLIT)
+    assert first.code == 0
+    (tmp_path / "group" / "images" / "notes.txt").write_text("kept")
+    second = app(tiny_original, tmp_path, "participant", "group", *options, "--split", "repeats:2")
+    assert second.code == 0
+    table = pd.read_csv(tmp_path / "group" / "images.tsv", sep="\t")
+    pictures = {str(file.relative_to(tmp_path / "group")) for file in tmp_path.glob("group/images/**/*.png")}
+    assert pictures == set(table["file"])
+    assert (tmp_path / "group" / "images" / "notes.txt").is_file()
+
+
+def test_sources_are_bids_uris(whole_run):
+    mask = json.loads(
+        (whole_run / "sub-01/ses-test/func/sub-01_ses-test_task-viewing_label-V1_mask.json").read_text()
+    )
+    assert mask["Sources"] == [
+        "bids:rois:sub-01/func/sub-01_task-viewing_space-T1w_label-V1_mask.nii.gz",
+    ]
