@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bids_recon.simulate.dataset import simulate_dataset
 
 from bids_recon.cli.run import main
+from bids_recon.simulate.dataset import simulate_dataset
 from bids_recon.simulate.design import TINY
 
 
