@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,8 @@ def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
 
     bids_dir, output_dir = folder / "bids", folder / "derivatives"
     _check(folder)
+    # Warnings are in the reports; here they would tear the progress bar.
+    logging.getLogger("bids_recon").setLevel(logging.ERROR)
     n_people = DEMO.n_subjects
     with tqdm(total=2 * n_people + 1, bar_format="{l_bar}{bar}| {elapsed} {desc}", leave=True) as bar:
         bar.set_description_str("simulating")
