@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import bids_recon
-from bids_recon.errors import CannotCreateError, ExitCode, ReconError, UsageError
+from bids_recon.cli.exits import run_program
+from bids_recon.cli.values import seed_number, whole_number
+from bids_recon.errors import CannotCreateError, ExitCode, UsageError
 
 FIRST_LINE = "The brain in this demonstration is simulated: no person was scanned."
 SPLIT = "column:picture_set:train=train,natural=natural,shapes=shapes,letters=letters"
@@ -24,19 +26,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="a new or empty folder, or that of an earlier demo"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the simulation and of the analysis (0)")
-    parser.add_argument("--nprocs", type=int, default=2, help="participants at a time (2)")
+    parser.add_argument(
+        "--seed",
+        type=seed_number,
+        default=0,
+        metavar="N",
+        help="seed of the simulation and of the analysis (0)",
+    )
+    parser.add_argument(
+        "--nprocs", type=whole_number, default=2, metavar="N", help="participants at a time (2)"
+    )
     parser.add_argument("--version", action="version", version=f"bids-recon {bids_recon.__version__}")
     options = parser.parse_args(argv)
     print(FIRST_LINE, flush=True)
-    try:
-        return int(_run(options.folder, options.seed, max(1, options.nprocs)))
-    except ReconError as error:
-        print(f"bids-recon-demo: {error}", file=sys.stderr)
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        print("bids-recon-demo: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    return run_program("bids-recon-demo", lambda: _run(options.folder, options.seed, options.nprocs))
 
 
 def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
@@ -82,10 +85,16 @@ def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
 
 def _check(folder: Path) -> None:
     """Refuse a folder with other content: the demo must not mix with anybody's data."""
-    if folder.exists() and not folder.is_dir():
+    if not folder.exists():
+        return
+    if not folder.is_dir():
         raise CannotCreateError("is a file", file=folder, remedy="Name a new folder.")
+    from bids_recon.outputs.atomic import TEMPORARY_PREFIX
+
     known = {"bids", "derivatives", "work"}
-    if folder.is_dir() and (foreign := sorted({item.name for item in folder.iterdir()} - known)):
+    # A demo that was killed while it simulated leaves a temporary folder behind; the next call goes on.
+    found = {item.name for item in folder.iterdir() if not item.name.startswith(TEMPORARY_PREFIX)}
+    if foreign := sorted(found - known):
         raise UsageError(f"is not empty (it holds {foreign[0]})", file=folder, remedy="Name a new folder.")
 
 

@@ -9,9 +9,10 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
+from bids_recon.cli.exits import run_program
 from bids_recon.cli.parser import parse_settings
 from bids_recon.config import Settings
-from bids_recon.errors import ExitCode, ReconError, from_os_error
+from bids_recon.errors import ExitCode
 
 LOGGER = logging.getLogger("bids_recon")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -20,32 +21,20 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the app; an error in input or options ends with one message and its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        settings = parse_settings(argv)
-        # Libraries of linear algebra read these when they are first loaded, which is below.
-        for name in THREAD_VARIABLES:
-            os.environ.setdefault(name, str(settings.omp_nthreads))
-        with _logging(settings):
-            return int(_run(settings, f"bids-recon {shlex.join(argv)}"))
-    except ReconError as error:
-        print(f"bids-recon: {error}", file=sys.stderr)
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        print("bids-recon: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) has gone; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.OK)
-    except OSError as error:
-        print(f"bids-recon: {from_os_error(error, error.filename or 'a file')}", file=sys.stderr)
-        return int(from_os_error(error, "").exit_code)
+    return run_program("bids-recon", lambda: _run(argv))
 
 
-def _run(settings: Settings, command: str) -> ExitCode:
+def _run(argv: Sequence[str]) -> ExitCode:
+    settings = parse_settings(argv)
+    # Libraries of linear algebra read these when they are first loaded, which is below.
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(settings.omp_nthreads))
     from bids_recon.workflow.run import dry_run, run_levels
 
-    return dry_run(settings) if settings.dry_run else run_levels(settings, command)
+    with _logging(settings):
+        return (
+            dry_run(settings) if settings.dry_run else run_levels(settings, f"bids-recon {shlex.join(argv)}")
+        )
 
 
 @contextlib.contextmanager

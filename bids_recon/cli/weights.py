@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 import bids_recon
-from bids_recon.errors import ExitCode, ReconError
+from bids_recon.cli.exits import run_program
+from bids_recon.errors import ExitCode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,16 +24,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", nargs="+", metavar="NAME", help="methods (default: all)")
     parser.add_argument("--version", action="version", version=f"bids-recon {bids_recon.__version__}")
     options = parser.parse_args(argv)
+    return run_program("bids-recon-weights", lambda: _list(options.method))
+
+
+def _list(methods: Sequence[str] | None) -> ExitCode:
     from bids_recon.methods.registry import available_methods, make_method
 
-    try:
-        for name in options.method or available_methods():
-            make_method(name)
-            print(f"{name}: needs no weights")
-    except ReconError as error:
-        print(f"bids-recon-weights: {error}", file=sys.stderr)
-        return int(error.exit_code)
-    return int(ExitCode.OK)
+    for name in methods or available_methods():
+        make_method(name)
+        print(f"{name}: needs no weights")
+    return ExitCode.OK
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_recon.errors import DataError, MissingInputError
+from bids_recon.dataset.annex import is_fetched, not_fetched
+from bids_recon.outputs.reading import read_json
 
 RUN_ENTITIES = ("sub", "ses", "task", "run")
 
@@ -84,19 +84,11 @@ def inherited_metadata(root: Path, path: Path) -> dict[str, Any]:
     DataError
         When a sidecar is not a JSON object.
     MissingInputError
-        When it is a link to content that is not here.
+        When its content was not fetched.
     """
     merged: dict[str, Any] = {}
     for file in applicable_files(root, path, suffix_of(path), ".json"):
-        try:
-            content = json.loads(file.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError as error:
-            raise MissingInputError(
-                "the content of the sidecar is not here", file=file, remedy="Get it with datalad get."
-            ) from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"the sidecar is not valid JSON ({error})", file=file) from error
-        if not isinstance(content, dict):
-            raise DataError("the sidecar should hold a JSON object", file=file)
-        merged.update(content)
+        if not is_fetched(file):
+            raise not_fetched([file])
+        merged.update(read_json(file))
     return merged

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_recon.dataset.annex import is_fetched, not_fetched
 from bids_recon.dataset.index import bold_query, files_in, open_index
 from bids_recon.dataset.inheritance import (
     RUN_ENTITIES,
@@ -17,7 +17,9 @@ from bids_recon.dataset.inheritance import (
     inherited_metadata,
     same_run,
 )
-from bids_recon.errors import DataError, InvalidBidsError, MissingInputError, NothingSelectedError
+from bids_recon.errors import DataError, InvalidBidsError, NothingSelectedError
+from bids_recon.outputs.names import is_label
+from bids_recon.outputs.reading import read_json
 
 CONFOUNDS = ("desc-confounds_timeseries", "desc-confounds_regressors", "bold_confounds")
 
@@ -58,20 +60,16 @@ class BoldRun:
         return float(value) if isinstance(value, int | float) else None
 
     @property
+    def start_time(self) -> float:
+        """StartTime of the sidecar, in seconds; 0 where it states none."""
+        value = self.metadata.get("StartTime")
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    @property
     def name(self) -> str:
         """Name in messages."""
         parts = {"ses": self.session, "task": self.task, "run": self.run}
         return "_".join([f"sub-{self.subject}", *(f"{k}-{v}" for k, v in parts.items() if v)])
-
-
-def is_fetched(path: Path) -> bool:
-    """Tell whether a file of a DataLad data set has its content here, and is not a pointer to it."""
-    if not path.exists():
-        return False
-    if path.stat().st_size > 1000:
-        return True
-    with path.open("rb") as opened:
-        return not opened.read(200).startswith((b"/annex/objects/", b"../.git/annex/", b".git/annex/"))
 
 
 def read_description(bids_dir: Path) -> dict[str, Any]:
@@ -91,24 +89,21 @@ def read_description(bids_dir: Path) -> dict[str, Any]:
             file=file,
             remedy='The least it holds is {"Name": "...", "BIDSVersion": "1.10.0"}.',
         )
-    try:
-        description = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InvalidBidsError(f"is not valid JSON ({error})", file=file) from error
-    if not isinstance(description, dict):
-        raise InvalidBidsError("should hold a JSON object", file=file)
-    return description
+    return read_json(file, error=InvalidBidsError)
 
 
 def list_participants(bids_dir: Path, derivatives: Iterable[Path] = ()) -> list[str]:
-    """Labels of the `sub-` folders of the data set and of derivatives that hold responses."""
+    """Labels of the `sub-` folders of the data set and of derivatives that hold responses.
+
+    A folder such as `sub-01_old`, whose name is no label, is nobody's.
+    """
     found = {
         folder.name.removeprefix("sub-")
         for root in (bids_dir, *derivatives)
         for folder in root.glob("sub-*")
         if folder.is_dir()
     }
-    return sorted(found - {""})
+    return sorted(filter(is_label, found))
 
 
 def select_participants(available: Sequence[str], requested: Sequence[str], bids_dir: Path) -> list[str]:
@@ -248,7 +243,7 @@ def find_confounds(derivatives: Iterable[Path], run: BoldRun) -> Path | None:
     Raises
     ------
     MissingInputError
-        When the table is a link to content that is not here.
+        When the content of the table was not fetched.
     """
     wanted = {"sub": run.subject, "ses": run.session, "task": run.task, "run": run.run}
     for root in derivatives:
@@ -257,10 +252,6 @@ def find_confounds(derivatives: Iterable[Path], run: BoldRun) -> Path | None:
                 if not same_run(entities_of(file), wanted):
                     continue
                 if not is_fetched(file):
-                    raise MissingInputError(
-                        "the content of the confounds is not here",
-                        file=file,
-                        remedy="Get it with datalad get.",
-                    )
+                    raise not_fetched([file])
                 return file
     return None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bids_recon.dataset.layout import is_fetched
+from bids_recon.dataset.annex import is_fetched
 from bids_recon.errors import DataError, MissingInputError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
@@ -97,9 +97,9 @@ class StimulusSet:
             )
         return read_picture(stimulus.path)
 
-    def images(self, ids: Sequence[str]) -> list[NDArray[np.uint8]]:
-        """Read several pictures."""
-        return [self.image(stimulus_id) for stimulus_id in ids]
+    def images(self, ids: Sequence[str]) -> PictureSequence:
+        """Several pictures, each read when it is asked for."""
+        return PictureSequence(ids, self.image)
 
     def content_hash(self, stimulus_id: str) -> str:
         """SHA-256 of a picture's pixels: equal for copies under other names or in other lossless formats."""
@@ -166,8 +166,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Picture files in a folder and below it, sorted."""
-    return sorted(file for file in folder.rglob("*") if _is_picture(file))
+    """Picture files in a folder and below it whose content is here, sorted."""
+    return sorted(file for file in folder.rglob("*") if _is_picture(file) and is_fetched(file))
 
 
 def _is_picture(file: Path) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "StimulusSpec",
     "TrialRule",
     "load_stimulus_spec",
+    "names_file",
     "preset_for_doi",
     "preset_names",
 ]
@@ -66,6 +67,11 @@ def preset_for_doi(doi: str) -> str | None:
     return next((found for found in re.findall(r"ds\d{6}(?!\d)", doi.lower()) if found in names), None)
 
 
+def names_file(name_or_path: str) -> bool:
+    """Whether a stimulus spec is given by its file, not by the name of a preset."""
+    return name_or_path.endswith(".toml") or "/" in name_or_path
+
+
 def load_stimulus_spec(name_or_path: str | None = None) -> StimulusSpec:
     """Read a stimulus spec.
 
@@ -84,7 +90,7 @@ def load_stimulus_spec(name_or_path: str | None = None) -> StimulusSpec:
         When the file is no TOML, or a key in it is unknown, missing or of the wrong type.
     """
     name = name_or_path or DEFAULT_PRESET
-    if name.endswith(".toml") or "/" in name:
+    if names_file(name):
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")

@@ -80,7 +80,7 @@ def concatenate_trials(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     others = [column for column in trials.columns if column not in NUMBERS]
     trials[others] = trials[others].fillna(dict.fromkeys(others, "n/a") | {FILE_COLUMN: ""})
     trials["trial_index"] = trials.groupby("subject", sort=False).cumcount().astype("int64")
-    _check_files(trials)
+    check_files(trials)
     return trials
 
 
@@ -88,7 +88,14 @@ def _runs(table: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     return list(table[["subject", "session", "task", "run"]].itertuples(index=False, name=None))
 
 
-def _check_files(trials: pd.DataFrame) -> None:
+def check_files(trials: pd.DataFrame) -> None:
+    """Refuse trials in which one stimulus id stands for two files; cells without a file do not count.
+
+    Raises
+    ------
+    DataError
+        Naming the id and the files.
+    """
     if FILE_COLUMN not in trials.columns:
         return
     named = trials[~trials[FILE_COLUMN].isin(["", "n/a"]) & (trials["stimulus_id"] != "")]

@@ -36,9 +36,10 @@ def validate(bids_dir: Path) -> list[str]:
             check=False,
         )
         issues = json.loads(done.stdout)["issues"]["issues"]
+        counts = Counter(issue["code"] for issue in issues if issue.get("severity") == "error")
     except subprocess.TimeoutExpired:
         return [f"The BIDS validator did not finish in {TIME_LIMIT:.0f} s and was stopped."]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Another version of the validator may say something else; its report is no part of the result.
         return ["The BIDS validator could not be run; use --skip-bids-validation to leave it out."]
-    counts = Counter(issue["code"] for issue in issues if issue.get("severity") == "error")
     return [f"BIDS validator: {code} ({count} times)" for code, count in counts.most_common()]

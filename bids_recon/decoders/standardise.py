@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bids_recon.decoders.ridge_solver import BLOCK
 from bids_recon.errors import DataError, UsageError
 
 MODES = ("run", "all", "none")
@@ -59,39 +60,38 @@ class RunwiseStandardiser:
         labels = np.asarray(runs).astype(str)
         used = np.ones(len(X), dtype=bool) if self.legacy else np.asarray(training, dtype=bool)
         self.run_labels_ = [str(label) for label in np.unique(labels)]
-        values, labels = np.asarray(X)[used].astype(np.float64), labels[used]
         if self.mode == "none":
             return self
-        if len(values) < FEWEST_TRIALS:
-            raise DataError(f"{len(values)} training trial(s) are too few to standardise responses")
-        overall = values.mean(axis=0)
-        self.means_ = np.tile(overall, (len(self.run_labels_), 1))
-        freedom = len(values) - 1
+        n_used = int(used.sum())
+        if n_used < FEWEST_TRIALS:
+            raise DataError(f"{n_used} training trial(s) are too few to standardise responses")
+        self.overall_mean_, squares = _moments(X, np.flatnonzero(used))
+        self.means_ = np.tile(self.overall_mean_, (len(self.run_labels_), 1))
+        freedom = n_used - 1
+        spread: NDArray[np.float64] | None = None
         if self.mode == "run":
-            own = [label for label in self.run_labels_ if np.sum(labels == label) >= FEWEST_TRIALS]
+            members = [np.flatnonzero(used & (labels == label)) for label in self.run_labels_]
+            own = [place for place, rows in enumerate(members) if len(rows) >= FEWEST_TRIALS]
             self._need_own_trials(own)
-            for label in own:
-                self.means_[self.run_labels_.index(label)] = values[labels == label].mean(axis=0)
             # Trials of the runs without a mean of their own measure the spread between runs, not within.
-            within = np.isin(labels, own)
-            values, labels = values[within], labels[within]
-            freedom = len(values) - len(own)
-        rows = np.array([self.run_labels_.index(label) for label in labels])
-        deviations = values - self.means_[rows]
-        if self.legacy and self.mode == "run":
-            groups = [deviations[rows == row] for row in range(len(self.run_labels_))]
-            spread = np.stack([group.std(axis=0) for group in groups])
-        else:
-            pooled = np.sqrt((deviations**2).sum(axis=0) / freedom)
-            spread = np.tile(pooled, (len(self.run_labels_), 1))
+            within = [_moments(X, members[place]) for place in own]
+            self.means_[own] = [mean for mean, _ in within]
+            squares = np.sum([square for _, square in within], axis=0)
+            freedom = sum(len(members[place]) for place in own) - len(own)
+            if self.legacy:
+                variances = [
+                    square / len(members[place]) for place, (_, square) in zip(own, within, strict=True)
+                ]
+                spread = np.sqrt(variances)
+        if spread is None:
+            spread = np.tile(np.sqrt(squares / freedom), (len(self.run_labels_), 1))
         varies = spread > 10 * np.finfo(X.dtype).eps * np.abs(self.means_)
         self.inverse_scales_ = np.where(varies, 1.0 / np.where(varies, spread, 1.0), 0.0)
-        self.overall_mean_ = overall
         return self
 
-    def _need_own_trials(self, own: list[str]) -> None:
+    def _need_own_trials(self, own: list[int]) -> None:
         if self.legacy and len(own) < len(self.run_labels_):
-            alone = sorted(set(self.run_labels_) - set(own))
+            alone = [label for place, label in enumerate(self.run_labels_) if place not in own]
             raise DataError(
                 f"a run of one trial has no deviation of its own (run {', '.join(alone)})",
                 remedy="Leave out --legacy-test-statistics, or standardise over all runs.",
@@ -120,8 +120,12 @@ class RunwiseStandardiser:
         # One row more, for runs that were not there: the mean of all training trials, the pooled deviation.
         means = np.vstack([self.means_, self.overall_mean_]).astype(X.dtype)
         inverse = np.vstack([self.inverse_scales_, self.inverse_scales_[:1]]).astype(X.dtype)
-        rows = [position.get(label, len(position)) for label in labels]
-        return (X - means[rows]) * inverse[rows]
+        rows = np.array([position.get(label, len(position)) for label in labels])
+        result = np.empty_like(X)
+        for row in np.unique(rows):
+            # One run at a time: means and scales of every trial would fill several times the memory of X.
+            result[rows == row] = (X[rows == row] - means[row]) * inverse[row]
+        return result
 
     def params(self) -> dict[str, Any]:
         """What `from_state` needs beside the arrays, JSON-ready."""
@@ -156,6 +160,19 @@ class RunwiseStandardiser:
         except KeyError as error:
             raise DataError(f"the saved standardisation lacks {error}") from error
         return standardiser
+
+
+def _moments(
+    X: NDArray[np.floating], rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and sum of squared deviations (n_voxels,) over some trials, in double precision."""
+    mean, squares = np.empty(X.shape[1]), np.empty(X.shape[1])
+    for start in range(0, X.shape[1], BLOCK):
+        part = slice(start, start + BLOCK)
+        values = X[rows, part].astype(np.float64)
+        mean[part] = values.mean(axis=0)
+        squares[part] = ((values - mean[part]) ** 2).sum(axis=0)
+    return mean, squares
 
 
 def shuffle_responses(

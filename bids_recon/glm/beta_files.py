@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.dataset.inheritance import entities_of
-from bids_recon.errors import DataError, MissingInputError
+from bids_recon.errors import DataError, MissingInputError, UsageError
 from bids_recon.glm.volumes import iterate_volumes, open_series
+from bids_recon.outputs.reading import read_json
 from bids_recon.rois.grids import describe_grid, read_volume, same_grid
 
 DESC = "SingletrialBetas"
@@ -176,7 +177,17 @@ class BetaFiles:
 def find_beta_files(
     root: Path, subject: str, sessions: Sequence[str] | None = None, tasks: Sequence[str] | None = None
 ) -> list[BetaFiles]:
-    """Statmaps of one person, in the order of their names (see `bids_recon.glm.store.find_betas`)."""
+    """Statmaps with the single-trial responses of one person, in the order of their names.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the derivatives.
+    subject : str
+        With or without `sub-`.
+    sessions, tasks : sequence of str, optional
+        Labels to keep, with or without prefix; all when left out.
+    """
     wanted = {
         "ses": None if sessions is None else {label.removeprefix("ses-") for label in sessions},
         "task": None if tasks is None else {label.removeprefix("task-") for label in tasks},
@@ -196,17 +207,56 @@ def find_beta_files(
     ]
 
 
-def _read_sidecar(file: Path) -> dict[str, object]:
+def beta_files_of_one_space(
+    root: Path,
+    subject: str,
+    sessions: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    space: str | None = None,
+) -> list[BetaFiles]:
+    """Statmaps of one person that can be read together; at least one.
+
+    Parameters
+    ----------
+    root, subject, sessions, tasks
+        See `find_beta_files`.
+    space : str, optional
+        Space to read; "" for statmaps without a space in their name. Needed when there are several.
+
+    Raises
+    ------
+    MissingInputError
+        When there is no statmap.
+    UsageError
+        When there are several spaces and none was chosen.
+    """
+    files = find_beta_files(root, subject, sessions, tasks)
+    spaces = sorted({one.entities.get("space", "") for one in files})
+    if space is not None:
+        files = [one for one in files if one.entities.get("space", "") == space]
+    elif len(spaces) > 1:
+        raise UsageError(
+            f"sub-{subject.removeprefix('sub-')} has responses in several spaces:"
+            f" {', '.join(name or 'none in the file name' for name in spaces)}",
+            file=root,
+            remedy="Keep those of one space in the folder.",
+        )
+    if not files:
+        raise MissingInputError(
+            f"has no single-trial responses (*_stat-effect_desc-{DESC}_statmap.nii.gz) of"
+            f" sub-{subject.removeprefix('sub-')}"
+            + (f" in space {space!r}; there is {', '.join(map(repr, spaces))}" if spaces else ""),
+            file=root,
+            remedy="Check folder, participant, sessions and tasks.",
+        )
+    return files
+
+
+def _read_sidecar(file: Path) -> dict[str, Any]:
     sidecar = file.with_name(file.name.split(".", 1)[0] + ".json")
     if not sidecar.is_file():
         return {}
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"is not valid JSON ({error})", file=sidecar, remedy="Correct or delete it."
-        ) from error
-    return content if isinstance(content, dict) else {}
+    return read_json(sidecar, remedy="Correct or delete it.")
 
 
 def _not_a_table(file: Path, reason: str) -> DataError:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bids_recon.errors import DataError, MissingInputError, UsageError, from_os_error
-from bids_recon.glm.beta_files import DESC, MAY_BE_EMPTY, BetaFiles, find_beta_files
+from bids_recon.errors import DataError, from_os_error
+from bids_recon.glm.beta_files import DESC, MAY_BE_EMPTY, BetaFiles, beta_files_of_one_space
 from bids_recon.glm.responses import Responses
 from bids_recon.glm.volumes import read_voxels, write_series
 from bids_recon.outputs.atomic import write_json, write_nifti, write_tsv
@@ -96,23 +96,6 @@ def write_responses(
     return [*written, write_series(statmap, responses.data, voxels)]
 
 
-def find_betas(
-    root: Path, subject: str, sessions: Sequence[str] | None = None, tasks: Sequence[str] | None = None
-) -> list[Path]:
-    """Statmaps with the single-trial responses of one person, in the order of their names.
-
-    Parameters
-    ----------
-    root : Path
-        Root of the derivatives.
-    subject : str
-        With or without `sub-`.
-    sessions, tasks : sequence of str, optional
-        Labels to keep, with or without prefix; all when left out.
-    """
-    return [files.statmap for files in find_beta_files(root, subject, sessions, tasks)]
-
-
 def read_responses(
     root: Path,
     subject: str,
@@ -127,10 +110,8 @@ def read_responses(
 
     Parameters
     ----------
-    root, subject, sessions, tasks
-        See `find_betas`.
-    space : str, optional
-        Space to read; "" for statmaps without a space in their name. Needed when there are several.
+    root, subject, sessions, tasks, space
+        See `bids_recon.glm.beta_files.beta_files_of_one_space`.
 
     Returns
     -------
@@ -153,7 +134,7 @@ def read_responses(
     UsageError
         When there are responses in several spaces and none was chosen.
     """
-    files = _of_one_space(root, subject, find_beta_files(root, subject, sessions, tasks), space)
+    files = beta_files_of_one_space(root, subject, sessions, tasks, space)
     tables = [one.read_trials() for one in files]
     images = [one.open(len(table)) for one, table in zip(files, tables, strict=True)]
     for one, image in zip(files, images, strict=True):
@@ -199,28 +180,6 @@ def read_responses(
     if lost:
         warnings.append(f"{files[0].statmap.parent}: no voxels are left in {', '.join(lost)}.")
     return responses, warnings
-
-
-def _of_one_space(root: Path, subject: str, files: list[BetaFiles], space: str | None) -> list[BetaFiles]:
-    spaces = sorted({one.entities.get("space", "") for one in files})
-    if space is not None:
-        files = [one for one in files if one.entities.get("space", "") == space]
-    elif len(spaces) > 1:
-        raise UsageError(
-            f"sub-{subject.removeprefix('sub-')} has responses in several spaces:"
-            f" {', '.join(name or 'none in the file name' for name in spaces)}",
-            file=root,
-            remedy="Choose one.",
-        )
-    if not files:
-        raise MissingInputError(
-            f"has no single-trial responses (*_stat-effect_desc-{DESC}_statmap.nii.gz) of"
-            f" sub-{subject.removeprefix('sub-')}"
-            + (f" in space {space!r}; there is {', '.join(map(repr, spaces))}" if spaces else ""),
-            file=root,
-            remedy="Check folder, participant, sessions and tasks.",
-        )
-    return files
 
 
 def _common_voxels(

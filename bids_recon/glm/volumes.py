@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import Opener
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from bids_recon.errors import DataError, InputOutputError, MissingInputError
+from bids_recon.errors import DataError
 from bids_recon.outputs.atomic import atomic_path
-from bids_recon.rois.grids import not_fetched
-from bids_recon.rois.masks import is_fetched
+from bids_recon.rois.grids import open_image, reading_nifti
 from bids_recon.rois.selection import VoxelSelection
 
 
@@ -34,13 +28,8 @@ def open_series(file: Path) -> nib.Nifti1Image:
     InputOutputError
         When the system refuses to read it.
     """
-    if not file.exists() and not file.is_symlink():
-        raise MissingInputError("there is no such file", file=file)
-    if not is_fetched(file):
-        raise not_fetched([file])
-    with _reading(file):
-        # Without an open handle, every volume of a .nii.gz would be unpacked from the start of the file.
-        image = nib.load(file, keep_file_open=True)
+    # Without an open handle, every volume of a .nii.gz would be unpacked from the start of the file.
+    image = open_image(file, keep_file_open=True)
     if not isinstance(image, nib.Nifti1Pair):
         raise DataError("is not a NIfTI image", file=file, remedy="Convert it to .nii.gz.")
     return image
@@ -55,7 +44,7 @@ def iterate_volumes(image: nib.Nifti1Image, file: Path) -> Iterator[NDArray[np.g
         When the file, which is named in the message, is cut short or damaged.
     """
     for number in range(image.shape[3]):
-        with _reading(file):
+        with reading_nifti(file):
             volume = np.asarray(image.dataobj[..., number])
         yield volume.ravel(order="F")
 
@@ -119,26 +108,3 @@ def write_series(path: Path, rows: NDArray[np.float32], voxels: VoxelSelection) 
         for row in rows:
             stream.write(voxels.volume(row).astype("=f4").tobytes(order="F"))
     return path
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Turn what nibabel and gzip raise on damaged files into a DataError that names the file."""
-    try:
-        yield
-    except (
-        OSError,
-        ImageFileError,
-        HeaderDataError,
-        EOFError,
-        zlib.error,
-        struct.error,
-        ValueError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise InputOutputError(f"cannot be read ({error.strerror})", file=file) from error
-        raise DataError(
-            f"cannot be read as NIfTI ({str(error).rstrip('.') or type(error).__name__})",
-            file=file,
-            remedy="The file is damaged or incomplete; fetch or make it again.",
-        ) from error

@@ -109,21 +109,6 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
     return PROTOCOLS[protocol]
 
 
-def higher_is_better(metric: str) -> bool:
-    """Whether a higher value is a better one."""
-    return METRICS[metric].higher_is_better
-
-
-def chance(metric: str) -> float | None:
-    """Score without information where theory fixes it (0.5 for two-way identification), else None."""
-    return METRICS[metric].chance
-
-
-def display_name(metric: str) -> str:
-    """Name to show to a reader."""
-    return METRICS[metric].display_name
-
-
 def evaluate_pictures(
     reconstructed: Pictures,
     seen: Pictures,

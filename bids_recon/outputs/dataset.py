@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import SoftFileLock, Timeout
 
 import bids_recon
-from bids_recon.errors import CannotCreateError, TemporaryError, from_os_error
+from bids_recon.errors import CannotCreateError, from_os_error
 from bids_recon.outputs.atomic import write_json, write_text, write_tsv
+from bids_recon.outputs.lock import exclusive
 
 BIDS_VERSION = "1.10.0"
 
@@ -85,16 +85,9 @@ def initialise_output(
             file=output_dir,
             remedy="Choose another or change its rights.",
         )
-    lock_file = output_dir / "logs" / ".description.lock"
     try:
-        with SoftFileLock(lock_file, timeout=60):
+        with exclusive(output_dir / "logs" / ".description.lock"):
             _write_root_files(output_dir, bids_dir, derivatives, simulated)
-    except Timeout as error:
-        raise TemporaryError(
-            "is held by another process",
-            file=lock_file,
-            remedy="Delete it when no other bids-recon is running, and run again.",
-        ) from error
     except OSError as error:
         raise from_os_error(error, output_dir) from error
 

@@ -1,10 +1,11 @@
-"""File names of derivatives."""
+"""File names of derivatives, and how they refer to files of other data sets."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 ENTITY_ORDER = (
     ("subject", "sub"),
@@ -43,10 +44,15 @@ def derivative_name(entities: Mapping[str, str | None], suffix: str, extension: 
     if unknown := set(values) - set(order):
         raise ValueError(f"unknown entities: {sorted(unknown)}")
     for key, value in values.items():
-        if not re.fullmatch(r"[A-Za-z0-9+]+", value):
+        if not is_label(value):
             raise ValueError(f"{key}-{value}: BIDS labels are alphanumeric")
     parts = [f"{short}-{values[short]}" for short in order if short in values]
     return "_".join([*parts, suffix]) + extension
+
+
+def is_label(text: str) -> bool:
+    """Whether BIDS allows a text as the value of an entity."""
+    return re.fullmatch(r"[A-Za-z0-9+]+", text) is not None
 
 
 def label(text: str) -> str:
@@ -64,3 +70,14 @@ def stimulus_filename(stimulus_id: str) -> str:
     if stem == stimulus_id and stem:
         return stem
     return f"{stem or 'x'}-{hashlib.sha1(stimulus_id.encode()).hexdigest()[:8]}"
+
+
+def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
+    """BIDS URI of a file, by the innermost of the named folders that holds it; elsewhere its plain path."""
+    holding = [
+        (name, root) for name, root in roots.items() if path.absolute().is_relative_to(root.absolute())
+    ]
+    if not holding:
+        return str(path)
+    name, root = max(holding, key=lambda pair: len(pair[1].absolute().parts))
+    return f"bids:{name}:{path.absolute().relative_to(root.absolute()).as_posix()}"

@@ -24,6 +24,16 @@ SIZES = ((400, 256, 85), (2500, 128, 80))
 SMALLEST = (96, 70)
 
 
+def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture at the largest size at which a page shows it, so that no more has to be held for the page."""
+    edge = SIZES[0][1]
+    if max(picture.shape[:2]) <= edge:
+        return picture
+    image = Image.fromarray(picture)
+    image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
 @dataclass(frozen=True)
 class EncodedPicture:
     """A picture that a browser can show: its address (a data URI) and its size in pixels."""

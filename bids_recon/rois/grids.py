@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import shlex
+import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +19,8 @@ from nibabel.spatialimages import HeaderDataError
 from nilearn.image import resample_to_img
 from numpy.typing import NDArray
 
-from bids_recon.dataset.layout import is_fetched
-from bids_recon.errors import DataError, MissingInputError
+from bids_recon.dataset.annex import is_fetched, not_fetched
+from bids_recon.errors import DataError, InputOutputError, MissingInputError
 
 AFFINE_TOLERANCE = 1e-3
 """Affines that differ by no more than this (mm) in any element are those of one grid."""
@@ -56,7 +57,38 @@ class Volume:
         return self.data.shape
 
 
-def open_image(path: Path) -> Any:
+@contextmanager
+def reading_nifti(path: Path) -> Iterator[None]:
+    """Turn what nibabel and gzip raise on damaged files into an error that names the file.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or no NIfTI file.
+    InputOutputError
+        If the system refuses to read it.
+    """
+    try:
+        yield
+    except (
+        ImageFileError,
+        HeaderDataError,
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        struct.error,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputOutputError(f"cannot be read ({error.strerror})", file=path) from error
+        raise DataError(
+            f"cannot be read as NIfTI ({str(error).rstrip('.') or type(error).__name__})",
+            file=path,
+            remedy="The file is damaged or incomplete; fetch or make it again.",
+        ) from error
+
+
+def open_image(path: Path, *, keep_file_open: bool = False) -> Any:
     """Open a NIfTI file, of which only the header is read.
 
     Raises
@@ -65,15 +97,15 @@ def open_image(path: Path) -> Any:
         If it is not there, or is in git-annex and has not been fetched.
     DataError
         If it is no NIfTI file.
+    InputOutputError
+        If the system refuses to read it.
     """
     if not path.exists() and not path.is_symlink():
         raise MissingInputError("there is no such file", file=path)
     if not is_fetched(path):
         raise not_fetched([path])
-    try:
-        image = nibabel.load(path)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+    with reading_nifti(path):
+        image = nibabel.load(path, keep_file_open=keep_file_open)
     if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.affine is None:
         raise DataError("is not an image volume", file=path, remedy="Give a NIfTI file.")
     return image
@@ -81,10 +113,8 @@ def open_image(path: Path) -> Any:
 
 def read_array(image: Any, path: Path, volumes: slice = slice(None)) -> NDArray[Any]:
     """Read the values of an open image: all of them, or those of some `volumes` of a series."""
-    try:
+    with reading_nifti(path):
         return np.asanyarray(image.dataobj[..., volumes] if len(image.shape) > 3 else image.dataobj)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise _unreadable(path, error) from error
 
 
 def read_volume(path: Path) -> Volume:
@@ -147,22 +177,3 @@ def describe_grid(grid: Grid) -> str:
     """Shape and voxel size in words, as `64x64x50 voxels of 3x3x3 mm`."""
     sizes = np.linalg.norm(np.asarray(grid.affine)[:3, :3], axis=0)
     return f"{'x'.join(map(str, grid.shape[:3]))} voxels of {'x'.join(f'{size:.3g}' for size in sizes)} mm"
-
-
-def not_fetched(paths: Iterable[Path]) -> MissingInputError:
-    """Say that files of git-annex have to be fetched, and how."""
-    files = list(dict.fromkeys(paths))
-    others = f" (and of {len(files) - 1} more)" if len(files) > 1 else ""
-    return MissingInputError(
-        f"the content of this file{others} is not on this machine",
-        file=files[0],
-        remedy=f"Fetch it with: datalad get {' '.join(shlex.quote(str(path)) for path in files)}",
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"cannot be read as NIfTI ({error or type(error).__name__})",
-        file=path,
-        remedy="The file is damaged or incomplete; fetch or make it again.",
-    )

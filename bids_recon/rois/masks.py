@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_recon.dataset.annex import is_fetched
 from bids_recon.dataset.inheritance import entities_of, inherited_file
-from bids_recon.dataset.layout import is_fetched
 from bids_recon.errors import DataError
 from bids_recon.rois.lookup import read_table
 from bids_recon.rois.naming import Hemisphere, MaskName, parse_mask_name, split_hemisphere

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_recon.dataset.annex import is_fetched, not_fetched
 from bids_recon.dataset.inheritance import inherited_file
-from bids_recon.dataset.layout import is_fetched
 from bids_recon.errors import DataError, MissingInputError, UsageError
-from bids_recon.rois.grids import not_fetched, read_volume
+from bids_recon.rois.grids import read_volume
 from bids_recon.rois.lookup import read_table
 from bids_recon.rois.masks import MaskSource, segmentation_sources
 from bids_recon.rois.naming import MaskName, is_nifti, parse_mask_name, stem
@@ -84,11 +84,6 @@ def resolve_regions(
     for request in requested:
         resolver.add(request.strip())
     return list(resolver.regions.values()), resolver.warnings
-
-
-def available_names(sources: Mapping[str, Sequence[MaskSource]], *, space: str | None) -> list[str]:
-    """Every name that can be asked for: labels, then groups, then `brain`."""
-    return _Resolver(sources, space).names()
 
 
 class _Resolver:

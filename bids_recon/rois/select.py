@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_recon.dataset.annex import not_fetched
 from bids_recon.errors import DataError, MissingInputError
 from bids_recon.rois.brain import BrainMask
-from bids_recon.rois.grids import Grid, Volume, describe_grid, not_fetched, read_volume, same_grid, to_grid
+from bids_recon.rois.grids import Grid, Volume, describe_grid, read_volume, same_grid, to_grid
 from bids_recon.rois.masks import MaskSource
 from bids_recon.rois.requests import BRAIN, Region, resolve_regions
 from bids_recon.rois.selection import VoxelSelection

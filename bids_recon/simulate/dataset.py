@@ -16,7 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.errors import CannotCreateError, from_os_error
-from bids_recon.outputs.atomic import write_json, write_nifti, write_png, write_text, write_tsv
+from bids_recon.outputs.atomic import (
+    TEMPORARY_PREFIX,
+    write_json,
+    write_nifti,
+    write_png,
+    write_text,
+    write_tsv,
+)
 from bids_recon.outputs.names import derivative_name
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.simulate import texts
@@ -130,7 +137,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
     hidden: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+        hidden = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
         # What mkdtemp makes is private; a folder inside has the rights that the user's umask gives.
         building = hidden / folder.name
         building.mkdir()

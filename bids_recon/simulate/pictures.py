@@ -33,8 +33,6 @@ COLOURS = {
 }
 SHAPES = ("square", "smallring", "largering", "plus", "cross")
 
-SET_OF_KIND = {"natural": "natural", "shape": "shapes", "letter": "letters"}
-
 
 @dataclass(frozen=True)
 class Picture:

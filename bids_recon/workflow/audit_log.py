@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from filelock import SoftFileLock, Timeout
-
 from bids_recon.dataset.leak_audit import LeakAudit
-from bids_recon.errors import TemporaryError
 from bids_recon.outputs.atomic import write_json
+from bids_recon.outputs.lock import exclusive
 
 
 def audit_file(output_dir: Path) -> Path:
@@ -28,18 +26,10 @@ def write_audit(output_dir: Path, subject: str, audit: LeakAudit) -> Path:
     """
     file = audit_file(output_dir)
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = file.with_name(".leak-audit.lock")
-    try:
-        with SoftFileLock(lock, timeout=60):
-            audits = read_audits(output_dir)
-            audits[f"sub-{subject}"] = audit.to_dict()
-            return write_json(file, dict(sorted(audits.items())))
-    except Timeout as error:
-        raise TemporaryError(
-            "is held by another process",
-            file=lock,
-            remedy="Delete it when no other bids-recon is running, and run again.",
-        ) from error
+    with exclusive(file.with_name(".leak-audit.lock")):
+        audits = read_audits(output_dir)
+        audits[f"sub-{subject}"] = audit.to_dict()
+        return write_json(file, dict(sorted(audits.items())))
 
 
 def read_audits(output_dir: Path) -> dict[str, Any]:

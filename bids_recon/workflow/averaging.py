@@ -48,7 +48,8 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
     leads: dict[str, DecodedFold] = {}
     apart = 0
     for _, same in rows.groupby(_KEY, sort=False):
-        space = same["space"].value_counts().index[0]
+        # The space of most people, not of most trials.
+        space = same.drop_duplicates(["person", "space"])["space"].value_counts().index[0]
         shared = same[same["space"] == space]
         apart += same["person"].nunique() > shared["person"].nunique()
         if shared["person"].nunique() < 2:

@@ -1,4 +1,4 @@
-"""The columns of the group tables, and the text of their sidecars."""
+"""The columns of tables: which are text, and what the sidecars of the group tables say of them."""
 
 from __future__ import annotations
 
@@ -45,3 +45,8 @@ IMAGE_COLUMNS = {
     "width": "Pixels",
     "seed": "Seed of the picture",
 }
+# Labels and ids may look like numbers (007).
+TEXT_COLUMNS = (
+    *("subject", "method", "roi", "fold", "test_set", "stimulus_id", "stim_file", "session", "task"),
+    *("metric", "protocol", "note", "file", "seen_file"),
+)

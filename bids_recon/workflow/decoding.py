@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.dataset.splits import TRAIN, Fold, Split, rows_of
-from bids_recon.dataset.stimuli import PictureSequence, StimulusSet
+from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.decoders.standardise import RunwiseStandardiser, shuffle_responses
 from bids_recon.errors import DataError
 from bids_recon.glm.responses import Responses
@@ -162,7 +162,7 @@ def _decode_fold(
     ids = tuple(dict.fromkeys(trials.loc[training, "stimulus_id"]))
     if method is None:
         method = make_method(plan.method, plan.options)
-        method.fit_latent_spaces(PictureSequence(ids, plan.stimuli.image), plan.extra_images)
+        method.fit_latent_spaces(plan.stimuli.images(ids), plan.extra_images)
     runs = (trials["session"] + "/" + trials["task"] + "/" + trials["run"]).to_numpy(dtype=str)
     standardiser = RunwiseStandardiser(mode=plan.zscore, legacy=plan.options.legacy_test_statistics)
     standardised = standardiser.fit(responses.data, runs, training).transform(responses.data, runs)
@@ -176,7 +176,7 @@ def _decode_fold(
     brain = zlib.crc32(str(trials["subject"].iloc[0]).encode())
     predicted, floor, summaries, states = {}, {}, {}, {}
     for name, space in method.latent_spaces.items():
-        targets = space.encode(PictureSequence(ids, plan.stimuli.image))
+        targets = space.encode(plan.stimuli.images(ids))
         Y = targets.reshape(len(targets), -1)[rows]
         shape = (len(items), *space.shape)
         decoder = method.make_decoder(name).fit(X_train, Y, groups)

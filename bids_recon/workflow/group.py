@@ -11,27 +11,29 @@ from typing import Any
 import pandas as pd
 
 from bids_recon.config import Settings
+from bids_recon.dataset.annex import datalad_get
 from bids_recon.dataset.layout import read_description
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.dataset.stimulus_lookup import look_up
-from bids_recon.dataset.stimulus_spec import StimulusSpec, load_stimulus_spec
+from bids_recon.dataset.stimulus_spec import load_stimulus_spec
+from bids_recon.dataset.trials import check_files
 from bids_recon.errors import MissingInputError, NothingSelectedError
 from bids_recon.methods.base import MethodOptions
 from bids_recon.methods.seeds import picture_seed
 from bids_recon.outputs.atomic import write_json, write_png, write_tsv
-from bids_recon.outputs.names import derivative_name, label, stimulus_filename
+from bids_recon.outputs.names import label, stimulus_filename
+from bids_recon.outputs.reading import read_tsv
 from bids_recon.report.content import GalleryItem, GroupReport
 from bids_recon.report.pages import write_group_report
 from bids_recon.workflow.audit_log import read_audits
 from bids_recon.workflow.averaging import AVERAGE, average_over_people
-from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS
+from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, TEXT_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
-from bids_recon.workflow.latents_store import decoded_subjects, decoder_folder, read_decoded
+from bids_recon.workflow.latents_store import decoded_subjects, read_decoded, read_regions
 from bids_recon.workflow.page_context import run_context
-from bids_recon.workflow.plan_text import datalad_get
 from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import remove_leftovers
-from bids_recon.workflow.subject_page import gallery_items
+from bids_recon.workflow.subject_page import gallery_items, seen_thumbnails
 
 DECIMALS = 6
 LOGGER = logging.getLogger("bids_recon")
@@ -61,6 +63,7 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         warnings += more
         everyone = {**decoded, **({AVERAGE: average} if average is not None else {})}
         stimuli = _stimuli(settings, list(decoded.values()), next(iter(found.values())))
+        seen = seen_thumbnails(stimuli, stimuli.ids)
         for person, latents in everyone.items():
             options = _options(settings, found.get(person) or next(iter(found.values())))
             scores = score(latents, rebuild_methods(latents, method, options), stimuli, seed=options.seed)
@@ -68,9 +71,11 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
             metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
             items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
             images.append(_write_pictures(settings, person, options, method, latents, scores, stimuli))
-            gallery += gallery_items(person, method, latents, scores, stimuli)
+            gallery += gallery_items(person, method, latents, scores, seen)
         _remove_unlisted(group_dir, method, images)
-        regions += [_regions(settings, person, method) for person in decoded]
+        regions += [
+            read_regions(settings.output_dir, person, method).assign(subject=person) for person in decoded
+        ]
         on_step(f"group {method}")
     tables = {
         "metrics": (metrics, METRIC_COLUMNS),
@@ -138,14 +143,14 @@ def _options(settings: Settings, sidecar: dict[str, Any]) -> MethodOptions:
     )
 
 
-def _spec(settings: Settings, sidecar: dict[str, Any]) -> StimulusSpec:
-    return load_stimulus_spec(settings.stimulus_spec or sidecar["StimulusSpec"])
-
-
 def _stimuli(settings: Settings, decoded: Sequence[Decoded], sidecar: dict[str, Any]) -> StimulusSet:
     folders = settings.stimuli or tuple(Path(f) for f in sidecar["Stimuli"] if Path(f).is_dir())
-    shown = pd.concat([one.items for one in decoded]).drop_duplicates("stimulus_id")
-    stimuli = look_up(shown, _spec(settings, sidecar), settings.bids_dir, folders)
+    spec = load_stimulus_spec(settings.stimulus_spec or sidecar["StimulusSpec"])
+    items = pd.concat([one.items for one in decoded])
+    # People may have seen different pictures under one name.
+    check_files(items)
+    shown = items.drop_duplicates("stimulus_id")
+    stimuli = look_up(shown, spec, settings.bids_dir, folders)
     if missing := stimuli.missing():
         annexed = [str(one.path) for one in missing if one.path is not None]
         raise MissingInputError(
@@ -208,21 +213,13 @@ def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | 
     return path.absolute().relative_to(bids_dir.absolute()).as_posix() if inside else path.name
 
 
-def _regions(settings: Settings, person: str, method: str) -> pd.DataFrame:
-    name = derivative_name({"subject": person, "description": label(method)}, "rois", ".tsv")
-    file = decoder_folder(settings.output_dir, person) / name
-    if not file.is_file():
-        return pd.DataFrame()
-    return pd.read_csv(file, sep="\t", na_values="n/a").assign(subject=person)
-
-
 def _write_table(
     folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str], methods: Sequence[str]
 ) -> None:
     """Write a table; rows of methods that this call did not run are kept."""
     file = folder / f"{name}.tsv"
     if file.is_file():
-        old = pd.read_csv(file, sep="\t", na_values="n/a", keep_default_na=False, dtype={"subject": str})
+        old = read_tsv(file, TEXT_COLUMNS)
         if list(old.columns) == list(table.columns):
             kept = old[~old["method"].isin(list(methods))]
             table = pd.concat([kept, table], ignore_index=True) if len(kept) else table

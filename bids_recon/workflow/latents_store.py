@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,18 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from bids_recon.dataset.layout import list_participants
 from bids_recon.errors import DataError, MissingInputError, from_os_error
 from bids_recon.outputs.atomic import write_json, write_safetensors, write_tsv
 from bids_recon.outputs.names import derivative_name, label
+from bids_recon.outputs.reading import read_json, read_tsv
+from bids_recon.workflow.column_notes import TEXT_COLUMNS
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
-
-
-def decoder_folder(output_dir: Path, subject: str) -> Path:
-    """Folder of a participant's decoders and latents."""
-    return output_dir / f"sub-{subject}" / "decoder"
 
 
 def _file(output_dir: Path, subject: str, method: str, suffix: str, extension: str) -> Path:
     name = derivative_name({"subject": subject, "description": label(method)}, suffix, extension)
-    return decoder_folder(output_dir, subject) / name
+    return output_dir / f"sub-{subject}" / "decoder" / name
 
 
 def write_decoded(
@@ -72,12 +69,24 @@ def write_decoded(
     ]
 
 
+def write_regions(output_dir: Path, subject: str, method: str, regions: pd.DataFrame) -> Path:
+    """Write the accuracy by region of one participant."""
+    return write_tsv(_file(output_dir, subject, method, "rois", ".tsv"), regions)
+
+
+def read_regions(output_dir: Path, subject: str, method: str) -> pd.DataFrame:
+    """Read what `write_regions` wrote; an empty table when there is none."""
+    file = _file(output_dir, subject, method, "rois", ".tsv")
+    return read_tsv(file, TEXT_COLUMNS) if file.is_file() else pd.DataFrame()
+
+
 def decoded_subjects(output_dir: Path, method: str) -> list[str]:
     """Participants whose decoded latents are complete."""
-    found = [
-        folder.name.removeprefix("sub-") for folder in sorted(output_dir.glob("sub-*")) if folder.is_dir()
+    return [
+        subject
+        for subject in list_participants(output_dir)
+        if _file(output_dir, subject, method, "decoder", ".json").is_file()
     ]
-    return [subject for subject in found if _file(output_dir, subject, method, "decoder", ".json").is_file()]
 
 
 def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, dict[str, Any]]:
@@ -102,21 +111,31 @@ def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, 
     for file in (sidecar_file, latents_file, items_file):
         if not file.is_file():
             raise MissingInputError("is missing", file=file, remedy=again)
-    try:
-        sidecar = json.loads(sidecar_file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"is not valid JSON ({error})", file=sidecar_file, remedy=again) from error
+    sidecar = read_json(sidecar_file, remedy=again)
     try:
         arrays = load_file(latents_file)
     except (SafetensorError, OSError) as error:
         raise DataError(f"cannot be read ({error})", file=latents_file, remedy=again) from error
-    items = pd.read_csv(items_file, sep="\t", dtype=str, keep_default_na=False)
+    items = read_tsv(items_file, TEXT_COLUMNS)
     if missing := set(ITEM_COLUMNS) - set(items.columns):
         raise DataError(f"lacks the columns {sorted(missing)}", file=items_file, remedy=again)
-    items["trial_index"] = items["trial_index"].replace("n/a", "-1").astype(int)
-    items["n_trials"] = items["n_trials"].astype(int)
+    try:
+        folds = _folds(sidecar, arrays, items)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"does not fit {latents_file.name} and {items_file.name} ({error})",
+            file=sidecar_file,
+            remedy=again,
+        ) from error
+    return Decoded(folds), sidecar
+
+
+def _folds(
+    sidecar: Mapping[str, Any], arrays: Mapping[str, Any], items: pd.DataFrame
+) -> tuple[DecodedFold, ...]:
+    items = items.assign(trial_index=items["trial_index"].fillna(-1).astype(int))
     for column in ("stim_file", "session", "task"):
-        items[column] = items[column].replace("n/a", "")
+        items[column] = items[column].fillna("")
     stored: dict[str, dict[str, dict[str, Any]]] = {"predicted": {}, "floor": {}, "space": {}}
     for name, array in arrays.items():
         kind, fold, key = name.split("/", 2)
@@ -124,9 +143,10 @@ def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, 
     folds = []
     for fold, identity in sidecar["FoldIdentities"].items():
         part = items[items["fold"] == fold].reset_index(drop=True)
-        predicted = stored["predicted"].get(fold, {})
-        if not predicted or any(len(array) != len(part) for array in predicted.values()):
-            raise DataError(f"does not have the rows of {latents_file.name}", file=items_file, remedy=again)
+        predicted, floor = stored["predicted"][fold], stored["floor"][fold]
+        if any(len(array) != len(part) for array in predicted.values()):
+            raise ValueError(f"fold {fold} has {len(part)} rows in the table")
+        # A pretrained latent space has nothing to be stored.
         state, summaries = stored["space"].get(fold, {}), sidecar["Decoders"][fold]
-        folds.append(DecodedFold(fold, part, predicted, stored["floor"][fold], state, identity, summaries))
-    return Decoded(tuple(folds)), sidecar
+        folds.append(DecodedFold(fold, part, predicted, floor, state, identity, summaries))
+    return tuple(folds)

@@ -11,19 +11,20 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.config import Settings
-from bids_recon.dataset.layout import is_fetched
 from bids_recon.dataset.stimuli import PictureSequence, find_pictures, read_picture
+from bids_recon.dataset.stimulus_spec import names_file
 from bids_recon.methods.base import Method, MethodOptions
-from bids_recon.outputs.atomic import write_tsv
-from bids_recon.outputs.names import derivative_name, label
+from bids_recon.outputs.names import label
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
-from bids_recon.workflow.latents_store import decoder_folder, read_decoded, write_decoded
+from bids_recon.workflow.latents_store import read_decoded, read_regions, write_decoded, write_regions
 from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.responses import ResponseResult
-from bids_recon.workflow.scoring import Scores, score
-from bids_recon.workflow.stage_cache import StageCache, fingerprint, stage_key
+from bids_recon.workflow.scoring import Scores, TrueLatents, score
+from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
 
 ROI_SHUFFLES = 10
+# The row of all voxels together, which `--roi all` asks for under the same name.
+ALL = "all"
 ROI_METRICS = ("latent-correlation", "two-way-a", "two-way-c")
 ROI_COLUMNS = [
     *("method", "roi", "n_voxels", "test_set", "metric", "protocol", "value", "ci_low", "ci_high"),
@@ -72,11 +73,7 @@ def run_method(
 ) -> MethodResult:
     """Decode with one method, or find it done; then score."""
     assert plan.split is not None
-    extra = (
-        []
-        if settings.extra_images is None
-        else list(filter(is_fetched, find_pictures(settings.extra_images)))
-    )
+    extra = [] if settings.extra_images is None else find_pictures(settings.extra_images)
     decoding = DecodingPlan(
         method,
         method_options(settings),
@@ -87,33 +84,30 @@ def run_method(
         settings.average_trials,
         settings.n_shuffles,
     )
-    stage, key = f"decode_{label(method)}", _key(settings.output_dir, plan, result, decoding, extra)
-    regions_file = decoder_folder(settings.output_dir, plan.subject) / derivative_name(
-        {"subject": plan.subject, "description": label(method)}, "rois", ".tsv"
-    )
+    sidecar = _sidecar(settings, plan, result, decoding, extra)
+    stage, key = f"decode_{label(method)}", _key(settings.output_dir, plan, result, decoding, extra, sidecar)
     if not cache.outputs(stage, key):
         decoded, methods = decode(result.responses, decoding)
         regions = _regions(result, decoding, decoded, methods)
-        written = [write_tsv(regions_file, regions)]
-        written += write_decoded(
-            settings.output_dir,
-            plan.subject,
-            method,
-            decoded,
-            _sidecar(settings, plan, result, decoding, extra),
-        )
+        written = [write_regions(settings.output_dir, plan.subject, method, regions)]
+        written += write_decoded(settings.output_dir, plan.subject, method, decoded, sidecar)
         cache.finish(stage, key, written)
     # What follows uses what is on disk, as the group level will, so that both see the same.
     decoded, _ = read_decoded(settings.output_dir, plan.subject, method)
     methods = rebuild_methods(decoded, method, decoding.options)
     quick = next(iter(methods.values())).quick_render
     scores = score(decoded, methods, plan.stimuli, seed=settings.seed, pictures=quick)
-    regions = pd.read_csv(regions_file, sep="\t", na_values="n/a")
+    regions = read_regions(settings.output_dir, plan.subject, method)
     return MethodResult(method, decoded, methods, scores, regions, _warnings(decoded))
 
 
 def _key(
-    output_dir: Path, plan: ParticipantPlan, result: ResponseResult, decoding: DecodingPlan, extra: list[Path]
+    output_dir: Path,
+    plan: ParticipantPlan,
+    result: ResponseResult,
+    decoding: DecodingPlan,
+    extra: list[Path],
+    sidecar: dict[str, Any],
 ) -> str:
     responses = result.responses
     return stage_key(
@@ -121,7 +115,7 @@ def _key(
             "output": str(output_dir.resolve()),
             "responses": hashlib.sha256(np.ascontiguousarray(responses.data).tobytes()).hexdigest(),
             "voxels": hashlib.sha256(responses.voxels.indices.tobytes()).hexdigest(),
-            "regions": {name: int(member.sum()) for name, member in responses.voxels.rois.items()},
+            "regions": region_hashes(responses.voxels),
             "trials": responses.trials[["session", "task", "run", "stimulus_id", "set"]].to_json(),
             "folds": [(fold.train, fold.test) for fold in decoding.split.folds],
             "pictures": {
@@ -134,6 +128,7 @@ def _key(
             "zscore": decoding.zscore,
             "average_trials": decoding.average_trials,
             "n_shuffles": decoding.n_shuffles,
+            "sidecar": sidecar,
         }
     )
 
@@ -144,16 +139,21 @@ def _regions(
     """Accuracy on latents with the voxels of each region, and of all together."""
     n_shuffles = min(decoding.n_shuffles, ROI_SHUFFLES)
     few = Decoded(tuple(fold.with_floor(n_shuffles) for fold in decoded.folds))
-    regions: list[tuple[str, int, Decoded]] = [("all", result.responses.voxels.n_voxels, few)]
+    regions: list[tuple[str, int, Decoded]] = [(ALL, result.responses.voxels.n_voxels, few)]
     for name, member in result.responses.voxels.rois.items():
+        if member.all() and name == ALL:
+            continue
         if member.all():
             regions.append((name, int(member.sum()), few))
         else:
             part = decode_region(result.responses.restrict(member), decoding, methods, n_shuffles)
             regions.append((name, int(member.sum()), part))
     tables = []
+    truths = TrueLatents(methods, decoding.stimuli)
     for name, n_voxels, part in regions:
-        table = score(part, methods, decoding.stimuli, seed=decoding.options.seed, pictures=False).metrics
+        table = score(
+            part, methods, decoding.stimuli, seed=decoding.options.seed, pictures=False, truths=truths
+        ).metrics
         table = table[table["metric"].isin(ROI_METRICS)]
         tables.append(table.assign(method=decoding.method, roi=name, n_voxels=n_voxels)[ROI_COLUMNS])
     return pd.concat(tables, ignore_index=True)
@@ -192,8 +192,7 @@ def _statistics(settings: Settings) -> str:
 
 def _spec_to_load_again(settings: Settings, plan: ParticipantPlan) -> str:
     given = settings.stimulus_spec
-    is_file = given is not None and (given.endswith(".toml") or "/" in given)
-    return str(Path(given).resolve()) if given is not None and is_file else plan.spec.name
+    return str(Path(given).resolve()) if given and names_file(given) else plan.spec.name
 
 
 def _warnings(decoded: Decoded) -> list[str]:

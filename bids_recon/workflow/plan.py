@@ -11,7 +11,7 @@ import pandas as pd
 
 from bids_recon.config import Settings
 from bids_recon.dataset.events import RunReport, read_events, trials_of_run
-from bids_recon.dataset.layout import BoldRun, find_runs, is_fetched, read_description
+from bids_recon.dataset.layout import BoldRun, find_runs, read_description
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
 from bids_recon.dataset.splits import Split, default_rule, make_split, parse_split
 from bids_recon.dataset.stimuli import StimulusSet, find_pictures, picture_hash, read_picture
@@ -19,8 +19,8 @@ from bids_recon.dataset.stimulus_lookup import find_stimuli
 from bids_recon.dataset.stimulus_rules import SplitRule
 from bids_recon.dataset.stimulus_spec import StimulusSpec, load_stimulus_spec, preset_for_doi
 from bids_recon.dataset.trials import concatenate_trials, trials_from_table
-from bids_recon.errors import ExitCode, MissingInputError, NothingSelectedError
-from bids_recon.glm.beta_files import find_beta_files
+from bids_recon.errors import DataError, ExitCode, NothingSelectedError
+from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.requests import resolve_regions
 
@@ -119,9 +119,12 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
     """
     description = read_description(settings.bids_dir)
     spec, warnings = choose_spec(settings, description)
+    runs: list[BoldRun] = []
+    reports: list[RunReport] = []
+    missing: list[Missing] = []
+    space = None
     if BETAS in settings.derivatives:
-        runs, reports, trials = _from_betas(settings, subject, spec)
-        missing: list[Missing] = []
+        trials, space = _from_betas(settings, subject, spec)
     else:
         runs, reports, trials, missing, found = _from_events(settings, subject, spec)
         warnings += found
@@ -129,8 +132,10 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
     split, audit = None, None
     try:
         trials, split = make_split(trials, _rule(settings, spec, trials, warnings), seed=settings.seed)
-    except NothingSelectedError as error:
-        if not (settings.responses_only or settings.dry_run):
+    except (DataError, NothingSelectedError) as error:
+        # Responses need no split, and a plan shows what else there is.
+        planning = settings.dry_run and isinstance(error, NothingSelectedError)
+        if not (settings.responses_only or planning):
             raise
         warnings.append(str(error))
         trials = trials.assign(set="none")
@@ -146,7 +151,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         )
         missing += _missing_pictures(stimuli, split)
     masks = find_masks(settings.bids_dir, subject, settings.derivatives)
-    regions, region_warnings = resolve_regions(settings.roi, masks, space=None)
+    regions, region_warnings = resolve_regions(settings.roi, masks, space=space)
     warnings += region_warnings
     for region in regions:
         missing += [
@@ -180,19 +185,13 @@ def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings
     return rule
 
 
-def _from_betas(
-    settings: Settings, subject: str, spec: StimulusSpec
-) -> tuple[list[BoldRun], list[RunReport], pd.DataFrame]:
-    root = settings.derivatives[BETAS]
-    files = find_beta_files(root, subject, settings.session_label or None, settings.task_id or None)
-    if not files:
-        raise MissingInputError(
-            f"has no single-trial responses (*_desc-SingletrialBetas_statmap.nii.gz) of sub-{subject}",
-            file=root,
-            remedy="Check folder, participant, sessions and tasks.",
-        )
+def _from_betas(settings: Settings, subject: str, spec: StimulusSpec) -> tuple[pd.DataFrame, str | None]:
+    """Trials of responses that are read, and the space of these."""
+    files = beta_files_of_one_space(
+        settings.derivatives[BETAS], subject, settings.session_label or None, settings.task_id or None
+    )
     tables = [trials_from_table(one.read_trials(), spec, subject=subject, file=one.trials) for one in files]
-    return [], [], concatenate_trials(tables)
+    return concatenate_trials(tables), files[0].entities.get("space")
 
 
 def _from_events(
@@ -235,6 +234,9 @@ def _from_events(
         reports.append(report)
         tables.append(table)
         warnings += report.messages
+        if table.empty:
+            # The BOLD of a run without trials is not read.
+            continue
         if run.bold is None:
             expected = run.events.with_name(run.events.name.replace("_events.tsv", "_bold.nii.gz"))
             missing.append(Missing("bold", str(expected), False))
@@ -259,8 +261,10 @@ def _missing_pictures(stimuli: StimulusSet, split: Split) -> list[Missing]:
 def _extra_hashes(folder: Path | None) -> dict[str, str] | None:
     if folder is None:
         return None
-    files = [file for file in find_pictures(folder) if is_fetched(file)]
-    return {file.relative_to(folder).as_posix(): picture_hash(read_picture(file)) for file in files}
+    return {
+        file.relative_to(folder).as_posix(): picture_hash(read_picture(file))
+        for file in find_pictures(folder)
+    }
 
 
 def _content_key(stimuli: StimulusSet) -> Callable[[str], str]:

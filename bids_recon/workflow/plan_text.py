@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bids_recon.config import Settings
+from bids_recon.dataset.annex import datalad_get
 from bids_recon.dataset.splits import TRAIN, rows_of
 from bids_recon.dataset.stimulus_spec import StimulusSpec
 from bids_recon.dataset.trials import presentations
@@ -34,18 +34,6 @@ def missing_sentences(missing: Sequence[Missing], bids_dir: Path, spec: Stimulus
         elif kind == "picture" and spec.stimuli.missing:
             sentences.append(" ".join(spec.stimuli.missing.split()))
     return sentences
-
-
-def datalad_get(paths: Sequence[str], bids_dir: Path) -> str:
-    """The command that fetches annexed files: by name when they are few, by folder when they are many."""
-    root = bids_dir.absolute()
-    relative = [
-        str(Path(path).absolute().relative_to(root)) if Path(path).absolute().is_relative_to(root) else path
-        for path in paths
-    ]
-    if len(relative) > SHOWN:
-        relative = sorted({str(Path(path).parent) for path in relative})
-    return f"datalad get -d {shlex.quote(str(bids_dir))} " + " ".join(map(shlex.quote, relative))
 
 
 def plan_text(plan: ParticipantPlan, settings: Settings, voxels: VoxelSelection | None = None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,14 @@ from bids_recon.glm.estimate import run_responses
 from bids_recon.glm.responses import Responses
 from bids_recon.glm.store import read_responses, write_responses
 from bids_recon.outputs.atomic import write_safetensors
+from bids_recon.outputs.names import bids_uri
+from bids_recon.outputs.reading import read_tsv
 from bids_recon.rois.brain import brain_mask
 from bids_recon.rois.grids import open_image
 from bids_recon.rois.select import needs_brain, select_voxels
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.plan import BETAS, ParticipantPlan
-from bids_recon.workflow.stage_cache import StageCache, fingerprint, stage_key
+from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
 
 LOGGER = logging.getLogger("bids_recon")
 DEFAULT_SHIFT = 4.0
@@ -147,25 +148,24 @@ def _estimate(settings: Settings, plan: ParticipantPlan, cache: StageCache) -> R
                 remedy="Check that masks and runs lie on the same grid.",
             )
         responses = responses.restrict(usable)
-    _write(
-        settings,
-        plan,
-        responses,
-        shift,
-        cache,
-        stage_key({"runs": keys, "output": str(settings.output_dir.resolve())}),
-    )
+    _write(settings, plan, responses, shift, cache, keys)
     return ResponseResult(responses, pd.DataFrame(rows), warnings, settings.zscore or "run")
 
 
 def _voxels_of_bold(settings: Settings, plan: ParticipantPlan) -> tuple[VoxelSelection, list[str]]:
-    bold_files = [run.bold for run in plan.runs if run.bold is not None]
+    bold_files = [
+        run.bold
+        for run, report in zip(plan.runs, plan.reports, strict=True)
+        if run.bold is not None and report.n_trials
+    ]
     brain = brain_mask(bold_files, None) if needs_brain(settings.roi, plan.masks, space=None) else None
     voxels, warnings = select_voxels(
         settings.roi, plan.masks, open_image(bold_files[0]), brain=brain, space=None
     )
     roots = {"raw": settings.bids_dir, **settings.derivatives}
-    sources = {name: [_uri(Path(file), roots) for file in files] for name, files in voxels.sources.items()}
+    sources = {
+        name: [bids_uri(Path(file), roots) for file in files] for name, files in voxels.sources.items()
+    }
     return replace(voxels, sources=sources), warnings
 
 
@@ -201,11 +201,12 @@ def _one_run(
     confounds_file = find_confounds(settings.derivatives.values(), run)
     inputs = {
         "bold": fingerprint(run.bold),
-        "trials": trials[["onset", "duration", "stimulus_id"]].to_json(),
+        "trials": trials[["onset", "duration", "stimulus_id"]].to_json(orient="values"),
         "voxels": hashlib.sha256(voxels.indices.tobytes() + voxels.affine.tobytes()).hexdigest(),
         "glm": settings.glm,
         "shift": shift,
-        "metadata": {name: run.metadata.get(name) for name in ("RepetitionTime", "StartTime")},
+        "repetition_time": run.repetition_time,
+        "start_time": run.start_time,
         "confounds": fingerprint(confounds_file) if confounds_file else None,
     }
     key, stage = stage_key(inputs), f"responses_{run.name}"
@@ -214,7 +215,11 @@ def _one_run(
         with safe_open(done[0], framework="np") as stored:
             info = json.loads(stored.metadata()["info"])
             return key, stored.get_tensor("responses"), stored.get_tensor("usable").astype(bool), info
-    confounds = pd.read_csv(confounds_file, sep="\t", na_values="n/a") if confounds_file is not None else None
+    confounds = (
+        read_tsv(confounds_file, remedy="Confounds are tab-separated, with a header.")
+        if confounds_file is not None
+        else None
+    )
     responses, usable, info = run_responses(
         run.bold,
         trials,
@@ -222,7 +227,7 @@ def _one_run(
         repetition_time=run.repetition_time,
         estimator=settings.glm,
         shift=shift,
-        start_time=float(run.metadata.get("StartTime", 0.0)),
+        start_time=run.start_time,
         confounds=confounds,
         motion=6 if confounds is not None else None,
     )
@@ -241,13 +246,23 @@ def _write(
     responses: Responses,
     shift: float,
     cache: StageCache,
-    key: str,
-) -> list[Path]:
-    done = cache.outputs("responses", key)
-    if done:
-        return done
+    run_keys: list[str],
+) -> None:
+    trials, voxels = responses.trials, responses.voxels
+    key = stage_key(
+        {
+            "runs": run_keys,
+            "output": str(settings.output_dir.resolve()),
+            # Another split or other regions change tables and masks, though not the responses.
+            "trials": trials.to_json(orient="split"),
+            "regions": region_hashes(voxels),
+            "sources": voxels.sources,
+            "simulated": plan.simulated,
+        }
+    )
+    if cache.outputs("responses", key):
+        return
     written: list[Path] = []
-    trials = responses.trials
     for session, task in dict.fromkeys(zip(trials["session"], trials["task"], strict=True)):
         rows = ((trials["session"] == session) & (trials["task"] == task)).to_numpy()
         runs = [run for run in plan.runs if (run.session, run.task) == (session, task)]
@@ -263,20 +278,8 @@ def _write(
                 "HaemodynamicShift": shift,
                 "Simulated": plan.simulated,
                 "Sources": [
-                    _uri(run.bold, {"raw": settings.bids_dir}) for run in runs if run.bold is not None
+                    bids_uri(run.bold, {"raw": settings.bids_dir}) for run in runs if run.bold is not None
                 ],
             },
         )
     cache.finish("responses", key, written)
-    return written
-
-
-def _uri(path: Path, roots: Mapping[str, Path]) -> str:
-    """BIDS URI of a file, by the innermost of the named folders that holds it; elsewhere its plain path."""
-    holding = [
-        (name, root) for name, root in roots.items() if path.absolute().is_relative_to(root.absolute())
-    ]
-    if not holding:
-        return str(path)
-    name, root = max(holding, key=lambda pair: len(pair[1].absolute().parts))
-    return f"bids:{name}:{path.absolute().relative_to(root.absolute()).as_posix()}"

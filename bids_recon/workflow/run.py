@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import bids_recon
@@ -109,7 +109,8 @@ def _processes(settings: Settings) -> int:
 
 
 def _write_config(settings: Settings) -> Path:
-    name = f"config-{time.strftime('%Y%m%d-%H%M%S')}.toml"
+    # Jobs of an array begin in the same second.
+    name = f"config-{datetime.now():%Y%m%d-%H%M%S-%f}.toml"
     return write_text(settings.output_dir / "logs" / name, settings_to_toml(settings, bids_recon.__version__))
 
 

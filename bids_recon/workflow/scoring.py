@@ -16,7 +16,7 @@ from bids_recon.methods.seeds import picture_seed
 from bids_recon.metrics.identification import correlation_matrix, two_way_a
 from bids_recon.metrics.prepare import to_common_size
 from bids_recon.metrics.protocols import PIXELS_1, Items, evaluate_latents, evaluate_pictures, summarise
-from bids_recon.workflow.decoding import Decoded
+from bids_recon.workflow.decoding import Decoded, DecodedFold
 
 LATENT_PROTOCOL = "latents-1"
 METRIC_COLUMNS = [
@@ -46,6 +46,30 @@ class Scores:
     ceiling: NDArray[np.uint8] | None = None
 
 
+class TrueLatents:
+    """True latents of seen pictures, encoded once in each latent space, however often they are asked for.
+
+    Parameters
+    ----------
+    methods : dict of str to Method
+        The fitted method, by fold.
+    stimuli : StimulusSet
+        Has the pictures, which are read one at a time.
+    """
+
+    def __init__(self, methods: Mapping[str, Method], stimuli: StimulusSet) -> None:
+        self._methods, self._stimuli = methods, stimuli
+        self._known: dict[tuple[str, str, tuple[str, ...]], NDArray[np.float32]] = {}
+
+    def of(self, fold: DecodedFold, space: str, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Latents (n, *shape) of some pictures in a latent space of a fold."""
+        key = (fold.identity, space, tuple(ids))
+        if key not in self._known:
+            latent_space = self._methods[fold.name].latent_spaces[space]
+            self._known[key] = latent_space.encode(self._stimuli.images(ids))
+        return self._known[key]
+
+
 def render(
     decoded: Decoded, methods: Mapping[str, Method], seeds: NDArray[np.uint64], shuffle: int | None = None
 ) -> NDArray[np.uint8]:
@@ -65,7 +89,13 @@ def render(
 
 
 def score(
-    decoded: Decoded, methods: Mapping[str, Method], stimuli: StimulusSet, *, seed: int, pictures: bool = True
+    decoded: Decoded,
+    methods: Mapping[str, Method],
+    stimuli: StimulusSet,
+    *,
+    seed: int,
+    pictures: bool = True,
+    truths: TrueLatents | None = None,
 ) -> Scores:
     """Score every test set on latents and, when `pictures`, on rendered pictures.
 
@@ -78,7 +108,10 @@ def score(
         Has the pictures of every item.
     seed : int
         Seed of the run; each picture's own follows from it and the stimulus id.
+    truths : TrueLatents, optional
+        Of the same methods and stimuli, where several decodings are scored.
     """
+    truths = truths or TrueLatents(methods, stimuli)
     items = decoded.items
     seeds = np.array([picture_seed(seed, name) for name in items["stimulus_id"]], dtype=np.uint64)
     rendered = [render(decoded, methods, seeds)] if pictures else []
@@ -93,10 +126,10 @@ def score(
         part = items.iloc[rows].reset_index(drop=True)
         ids = list(dict.fromkeys(part["stimulus_id"]))
         target = np.array([ids.index(name) for name in part["stimulus_id"]])
-        seen = stimuli.images(ids)
-        scored = _score_latents(decoded, methods, str(test_set), seen, target)
+        scored = _score_latents(decoded, truths, str(test_set), ids, target)
         if ceiling is not None:
             ceiling[rows] = _render_ceiling(part, methods, stimuli, seeds[rows])
+            seen = stimuli.images(ids)
             scored.append(_score_pictures(rendered[0], blind, ceiling, rows, seen, target))
         for protocol, (values, floors, tops) in scored:
             clusters = part["stimulus_id"].tolist()
@@ -131,9 +164,9 @@ def _score_pictures(
 
 def _score_latents(
     decoded: Decoded,
-    methods: Mapping[str, Method],
+    true_latents: TrueLatents,
     test_set: str,
-    seen: Sequence[Image],
+    ids: Sequence[str],
     target: NDArray[np.intp],
 ) -> list[_Scored]:
     member = {fold.name: (fold.items["test_set"] == test_set).to_numpy() for fold in decoded.folds}
@@ -142,7 +175,7 @@ def _score_latents(
     scored: list[_Scored] = []
     for name in decoded.spaces:
         protocol = LATENT_PROTOCOL if len(decoded.spaces) == 1 else f"{LATENT_PROTOCOL}/{name}"
-        truths = [methods[fold.name].latent_spaces[name].encode(seen) for fold in folds]
+        truths = [true_latents.of(fold, name, ids) for fold in folds]
         latents = [[fold.predicted[name][member[fold.name]] for fold in folds]]
         latents += [
             [fold.floor[name][number][member[fold.name]] for fold in folds]
@@ -156,7 +189,7 @@ def _score_latents(
             top = evaluate_latents(truths[0], truths[0], None, LATENT_PROTOCOL)
         else:
             values, *floors = (_across_spaces(parts, truths, target) for parts in latents)
-            top = {metric: np.ones(len(seen)) for metric in values}
+            top = {metric: np.ones(len(ids)) for metric in values}
         scored.append((protocol, (values, floors, top)))
     return scored
 

@@ -10,12 +10,21 @@ from typing import Any
 
 import bids_recon
 from bids_recon.outputs.atomic import TEMPORARY_PREFIX, write_json
+from bids_recon.rois.selection import VoxelSelection
 
 
 def fingerprint(path: Path) -> list[Any]:
     """What tells that a file is unchanged: path, size and time of change."""
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def region_hashes(voxels: VoxelSelection) -> dict[str, str]:
+    """What tells that regions are unchanged: a hash of the voxels of each, by name."""
+    return {
+        name: hashlib.sha256(voxels.indices[member].tobytes()).hexdigest()
+        for name, member in voxels.rois.items()
+    }
 
 
 def stage_key(inputs: Mapping[str, Any]) -> str:

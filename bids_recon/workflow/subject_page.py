@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bids_recon.config import Settings
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.report.content import GalleryItem, SubjectReport
 from bids_recon.report.pages import write_subject_report
+from bids_recon.report.pictures import thumbnail
 from bids_recon.workflow.decoding import Decoded
 from bids_recon.workflow.method_stage import MethodResult
 from bids_recon.workflow.page_context import run_context
@@ -24,8 +27,13 @@ SORTED_BY = "pixcorr"
 PIXELS = "pixels-1"
 
 
+def seen_thumbnails(stimuli: StimulusSet, ids: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Pictures that were seen, as a page shows them, by stimulus id."""
+    return {name: thumbnail(stimuli.image(name)) for name in dict.fromkeys(ids)}
+
+
 def gallery_items(
-    subject: str, method: str, decoded: Decoded, scores: Scores, stimuli: StimulusSet
+    subject: str, method: str, decoded: Decoded, scores: Scores, seen: Mapping[str, NDArray[np.uint8]]
 ) -> list[GalleryItem]:
     """Reconstructions beside what was seen, with every score of each picture."""
     if scores.reconstructed is None or scores.ceiling is None:
@@ -48,9 +56,9 @@ def gallery_items(
                 method=method,
                 test_set=key[0],
                 stimulus_id=key[1] + trial,
-                seen=stimuli.image(key[1]),
-                reconstructed=scores.reconstructed[row],
-                ceiling=scores.ceiling[row],
+                seen=seen[key[1]],
+                reconstructed=thumbnail(scores.reconstructed[row]),
+                ceiling=thumbnail(scores.ceiling[row]),
                 score=values[SORTED_BY],
                 scores=values,
                 score_name=SORTED_BY,
@@ -81,6 +89,8 @@ def write_subject_page(
     """Write `sub-<label>.html`."""
     tables = [one.scores.metrics.assign(method=one.method) for one in methods]
     regions = [one.regions for one in methods]
+    drawn = [one for one in methods if one.scores.reconstructed is not None]
+    seen = seen_thumbnails(plan.stimuli, [name for one in drawn for name in one.decoded.items["stimulus_id"]])
     report = SubjectReport(
         context=run_context(
             settings,
@@ -100,8 +110,8 @@ def write_subject_page(
         metrics=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
         gallery=[
             item
-            for one in methods
-            for item in gallery_items(plan.subject, one.method, one.decoded, one.scores, plan.stimuli)
+            for one in drawn
+            for item in gallery_items(plan.subject, one.method, one.decoded, one.scores, seen)
         ],
     )
     return write_subject_report(settings.output_dir / f"sub-{plan.subject}.html", report)

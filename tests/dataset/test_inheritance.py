@@ -139,10 +139,10 @@ def test_file_outside_the_root_takes_from_the_root_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ('{"RepetitionTime": 2', "the sidecar is not valid JSON"),
-        ("", "the sidecar is not valid JSON"),
-        ("[1, 2]", "the sidecar should hold a JSON object"),
-        (b"\xff\xfe\x00", "the sidecar is not valid JSON"),
+        ('{"RepetitionTime": 2', ": is not valid JSON"),
+        ("", ": is not valid JSON"),
+        ("[1, 2]", ": should hold a JSON object"),
+        (b"\xff\xfe\x00", ": is not valid JSON"),
     ],
 )
 def test_broken_sidecar(tmp_path: Path, content: str | bytes, problem: str) -> None:
@@ -156,8 +156,6 @@ def test_broken_sidecar(tmp_path: Path, content: str | bytes, problem: str) -> N
 
 def test_sidecar_that_was_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "task-view_bold.json").symlink_to(".git/annex/objects/gone")
-    with pytest.raises(
-        MissingInputError, match=r"content of the sidecar is not here. .*datalad get"
-    ) as caught:
+    with pytest.raises(MissingInputError, match=r"is not on this machine\. .*datalad get") as caught:
         inherited_metadata(tmp_path, tmp_path / BOLD)
     assert caught.value.exit_code == 66

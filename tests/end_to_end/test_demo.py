@@ -21,6 +21,21 @@ def test_demo_refuses_a_folder_with_other_content(tmp_path, capsys):
     assert [item.name for item in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_what_a_killed_demo_left_is_no_other_content(tmp_path, capsys):
+    (tmp_path / ".tmp-abc" / "bids").mkdir(parents=True)
+    (tmp_path / "bids").write_text("in the way, so that nothing is simulated")
+    assert main([str(tmp_path)]) == 73
+    assert "is not empty" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--seed", "-1"), ("--nprocs", "0")])
+def test_demo_refuses_numbers_it_cannot_use(tmp_path, capsys, options):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path), *options])
+    assert stopped.value.code == 2
+    assert "is not a whole number" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_demo_reconstructs_recognisable_pictures(tmp_path, capsys):
     started = time.monotonic()

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from bids_recon.errors import CannotCreateError, DataError, ExitCode, MissingInputError, UsageError
+from bids_recon.glm.beta_files import find_beta_files
 from bids_recon.glm.responses import Responses
-from bids_recon.glm.store import find_betas, read_responses, write_responses
+from bids_recon.glm.store import read_responses, write_responses
 from bids_recon.rois.selection import VoxelSelection
 
 SHAPE = (4, 5, 3)
@@ -163,13 +164,13 @@ def test_sessions_and_tasks_are_put_together(tmp_path: Path) -> None:
     _write(second, tmp_path, session="02")
     _write(first, tmp_path)
     _write(third, tmp_path, session="02", task="imagery")
-    assert [file.name.split("_space")[0] for file in find_betas(tmp_path, "01")] == [
+    assert [one.statmap.name.split("_space")[0] for one in find_beta_files(tmp_path, "01")] == [
         "sub-01_ses-01_task-view",
         "sub-01_ses-02_task-imagery",
         "sub-01_ses-02_task-view",
     ]
-    assert len(find_betas(tmp_path, "01", sessions=["ses-02"], tasks=["view"])) == 1
-    assert find_betas(tmp_path, "02") == []
+    assert len(find_beta_files(tmp_path, "01", sessions=["ses-02"], tasks=["view"])) == 1
+    assert find_beta_files(tmp_path, "02") == []
     back, warnings = read_responses(tmp_path, "01")
     assert warnings == []
     np.testing.assert_array_equal(back.data, np.concatenate([first.data, third.data, second.data]))
@@ -370,5 +371,5 @@ def test_published_responses_of_miyawaki(shared: Path) -> None:
     assert list(responses.trials.columns) == ["subject", "session", "task", "trial_index", "run", "stim_file"]
     assert responses.trials.iloc[0].tolist() == ["01", "", "figures", "0", "21", "figure01.png"]
     assert responses.trials["stim_file"].nunique() == 20
-    image = nib.load(find_betas(root, "01")[0])
+    image = nib.load(find_beta_files(root, "01")[0].statmap)
     np.testing.assert_array_equal(responses.data, np.asarray(image.dataobj).reshape(967, 118).T)

@@ -13,12 +13,9 @@ from bids_recon.metrics.prepare import to_common_size
 from bids_recon.metrics.protocols import (
     PROTOCOLS,
     Protocol,
-    chance,
-    display_name,
     evaluate_latents,
     evaluate_pictures,
     get_protocol,
-    higher_is_better,
     summarise,
 )
 
@@ -44,9 +41,10 @@ def test_registered_protocols_are_what_their_keys_promise():
 
 
 def test_facts_about_metrics():
-    assert [chance(name) for name in ("pixcorr", "ssim", "two-way-a", "two-way-c")] == [None, None, 0.5, 0.5]
-    assert higher_is_better("two-way-b")
-    assert display_name("ssim-legacy1d") == "SSIM (1-D, legacy)"
+    chances = [METRICS[name].chance for name in ("pixcorr", "ssim", "two-way-a", "two-way-c")]
+    assert chances == [None, None, 0.5, 0.5]
+    assert METRICS["two-way-b"].higher_is_better
+    assert METRICS["ssim-legacy1d"].display_name == "SSIM (1-D, legacy)"
 
 
 def test_unknown_protocol_names_the_known_ones():

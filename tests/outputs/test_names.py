@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from bids_recon.outputs.names import derivative_name, label, stimulus_filename
+from bids_recon.outputs.names import bids_uri, derivative_name, is_label, label, stimulus_filename
 
 
 def test_entities_stand_in_the_order_of_bids() -> None:
@@ -117,3 +117,18 @@ def test_stimulus_file_names_are_unique_and_always_the_same() -> None:
 def test_changed_id_is_still_readable() -> None:
     assert stimulus_filename("dog/dog_12s") == "dog_dog_12s-" + "26b6f966"
     assert stimulus_filename("") == "x-da39a3ee"
+
+
+def test_uri_is_of_the_innermost_folder(tmp_path):
+    roots = {"raw": tmp_path / "ds", "rois": tmp_path / "ds" / "derivatives" / "rois"}
+    assert bids_uri(tmp_path / "ds" / "sub-01" / "a.nii", roots) == "bids:raw:sub-01/a.nii"
+    assert bids_uri(roots["rois"] / "sub-01" / "V1.nii", roots) == "bids:rois:sub-01/V1.nii"
+    assert bids_uri(tmp_path / "V1.nii", roots) == str(tmp_path / "V1.nii")
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [("01", True), ("CSI1", True), ("a+b", True), ("", False), ("01_old", False), ("a-b", False)],
+)
+def test_labels(text, allowed):
+    assert is_label(text) is allowed

@@ -1,6 +1,8 @@
 import json
 import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from filelock import SoftFileLock
 import bids_recon
 from bids_recon.errors import CannotCreateError, InputOutputError, TemporaryError
 from bids_recon.outputs import atomic, dataset
+from bids_recon.outputs import lock as lock_module
 from bids_recon.outputs.dataset import initialise_output
 
 VARIABLES = ("SINGULARITY_CONTAINER", "APPTAINER_CONTAINER", "BIDS_RECON_DOCKER_TAG")
@@ -134,12 +137,29 @@ def test_two_processes_at_once(tmp_path: Path, bids_dir: Path) -> None:
 def test_lock_that_is_held(tmp_path: Path, bids_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out"
     initialise_output(output, bids_dir=bids_dir, derivatives={})
-    monkeypatch.setattr(dataset, "SoftFileLock", lambda file, timeout: SoftFileLock(file, timeout=0.1))
+    monkeypatch.setattr(lock_module, "PATIENCE", 0.1)
     lock = output / "logs" / ".description.lock"
     with SoftFileLock(lock), pytest.raises(TemporaryError, match="is held by another process") as caught:
         initialise_output(output, bids_dir=bids_dir, derivatives={})
     assert caught.value.exit_code == 75
     assert str(lock) in str(caught.value)
+
+
+def take_and_die(lock: Path) -> None:
+    with SoftFileLock(lock):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_lock_that_a_killed_process_left(tmp_path: Path, bids_dir: Path) -> None:
+    output = tmp_path / "out"
+    (output / "logs").mkdir(parents=True)
+    lock = output / "logs" / ".description.lock"
+    killed = multiprocessing.get_context("fork").Process(target=take_and_die, args=(lock,))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL and lock.exists()
+    initialise_output(output, bids_dir=bids_dir, derivatives={})
+    assert (output / "dataset_description.json").is_file()
 
 
 def test_output_folder_that_is_a_file(tmp_path: Path, bids_dir: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_recon.report.pictures import PicturePool, thumbnail
 from bids_recon.report.sections import (
     audit_of,
     group_rois,
@@ -177,3 +178,15 @@ def test_regions_of_two_test_sets_are_kept_apart_and_share_an_axis(reports):
     assert groups[0].axis == groups[1].axis
     alone = subject_rois(table[table["subject"] == "01"], {})
     assert [group.rows[0].labels for group in alone] == [("b", "90"), ("b", "90")]
+
+
+def test_thumbnail_keeps_what_a_page_shows():
+    ramp = np.tile(np.arange(500, dtype=np.uint8)[None, :, None], (375, 1, 3))
+    small = thumbnail(ramp)
+    assert small.shape == (192, 256, 3) and small.dtype == np.uint8
+    pool = PicturePool()
+    pool.add(ramp)
+    pool.add(small)
+    large, again = pool.encode()
+    assert large == again
+    assert thumbnail(small) is small

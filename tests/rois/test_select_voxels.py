@@ -11,7 +11,6 @@ import pytest
 
 from bids_recon.errors import DataError, ExitCode, MissingInputError, ReconError, UsageError
 from bids_recon.rois.masks import find_masks
-from bids_recon.rois.requests import available_names
 from bids_recon.rois.select import needs_brain, select_voxels
 
 AFFINE = np.array([[3.0, 0, 0, -9], [0, 3.0, 0, -6], [0, 0, 3.0, -3], [0, 0, 0, 1]])
@@ -272,8 +271,6 @@ def check(error: type[ReconError], code: ExitCode, *texts: str, call) -> None:
 
 
 def test_unknown_name_lists_what_there_is(sources, reference) -> None:
-    names = ["FFA", "V1d", "V1v", "V2d", "V1", "V2", "VC", "all", "brain"]
-    assert available_names(sources, space=None) == names
     check(
         UsageError,
         ExitCode.USAGE,

@@ -77,3 +77,14 @@ def test_folds_with_spaces_of_different_size_stay_apart():
     np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[2.0]])
     np.testing.assert_array_equal(mean.folds[1].predicted["z"], [[2.0, 3.0]])
     assert mean.items["fold"].tolist() == ["0", "1"]
+
+
+def test_the_space_of_most_people_counts_not_of_most_trials():
+    people = {
+        "01": person({"a": [[9.0]] * 5}, "other"),
+        "02": person({"a": [[1.0]]}),
+        "03": person({"a": [[3.0]]}),
+    }
+    mean, _ = average_over_people(people)
+    assert mean is not None
+    np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[2.0]])

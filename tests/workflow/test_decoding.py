@@ -15,7 +15,7 @@ from bids_recon.glm.responses import Responses
 from bids_recon.methods.base import MethodOptions
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
-from bids_recon.workflow.scoring import score
+from bids_recon.workflow.scoring import TrueLatents, score
 
 N_TRAIN, N_TEST, REPEATS, N_VOXELS = 30, 6, 3, 60
 SIZE = 8
@@ -153,3 +153,25 @@ def test_fold_without_test_trials_is_an_error(experiment):
     only_training = responses.take(np.arange(N_TRAIN))
     with pytest.raises(DataError, match="no test trials"):
         decode(only_training, plan)
+
+
+def test_pictures_are_encoded_once_for_all_regions(experiment):
+    responses, plan = experiment
+    decoded, methods = decode(responses, plan)
+    read: list[str] = []
+
+    class Counted(Patterns):
+        def image(self, stimulus_id: str) -> np.ndarray:
+            read.append(stimulus_id)
+            return super().image(stimulus_id)
+
+    stimuli = Counted(list(plan.split.stimuli))
+    truths = TrueLatents(methods, stimuli)
+    tables = [
+        score(decoded, methods, stimuli, seed=0, pictures=False, truths=truths).metrics for _ in range(3)
+    ]
+    assert sorted(read) == sorted(plan.split.test_sets["test"])
+    pd.testing.assert_frame_equal(tables[0], tables[2])
+    pd.testing.assert_frame_equal(
+        tables[0], score(decoded, methods, plan.stimuli, seed=0, pictures=False).metrics
+    )

@@ -2,11 +2,19 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bids_recon
 from bids_recon.outputs.atomic import TEMPORARY_PREFIX
-from bids_recon.workflow.stage_cache import StageCache, fingerprint, remove_leftovers, stage_key
+from bids_recon.rois.selection import VoxelSelection
+from bids_recon.workflow.stage_cache import (
+    StageCache,
+    fingerprint,
+    region_hashes,
+    remove_leftovers,
+    stage_key,
+)
 
 
 @pytest.fixture
@@ -125,3 +133,14 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(keep)
     remove_leftovers(tmp_path / "none")
+
+
+def test_region_hashes_tell_which_voxels_and_not_how_many() -> None:
+    def hashes(**rois: list[bool]) -> dict[str, str]:
+        members = {name: np.array(member) for name, member in rois.items()}
+        return region_hashes(VoxelSelection((9, 1, 1), np.eye(4), np.array([2, 5, 7]), members))
+
+    before = hashes(V1=[True, False, True], V2=[False, True, False])
+    assert before == hashes(V1=[True, False, True], V2=[False, True, False])
+    after = hashes(V1=[True, True, False], V2=[False, True, False])
+    assert after["V1"] != before["V1"] and after["V2"] == before["V2"]
