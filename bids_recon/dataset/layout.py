@@ -195,6 +195,13 @@ def _assemble(
 ) -> list[BoldRun]:
     def run(path: Path, bold: Path | None, events: Path | None) -> BoldRun:
         _, session, task, label = (entities_of(path).get(key, "") for key in RUN_ENTITIES)
+        for key, value in (("ses", session), ("task", task), ("run", label)):
+            if value and not is_label(value):
+                raise DataError(
+                    f"'{key}-{value}' is no BIDS label, which has letters and digits only",
+                    file=path,
+                    remedy="Rename the file.",
+                )
         named = path.with_name(path.name.replace("_events.tsv", "_bold.nii.gz"))
         metadata = inherited_metadata(bids_dir, named)
         return BoldRun(subject, session, task, label, bold, events, metadata)

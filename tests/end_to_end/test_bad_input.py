@@ -303,3 +303,10 @@ def test_the_same_picture_under_another_name_is_a_leak(app, tiny, tmp_path):
     check(app(tiny, tmp_path / "out", "participant", *options, "--on-leak", "drop"), 0)
     items = (tmp_path / "out/sub-01/decoder/sub-01_desc-eigenimage_decoder.json").read_text()
     assert json.loads(items)["Folds"]["0"]["train"] == 11
+
+
+def test_label_that_bids_does_not_allow(app, tiny, tmp_path):
+    for file in sorted((tiny / "sub-01" / "ses-train").rglob("*_task-viewing_*")):
+        file.rename(file.with_name(file.name.replace("task-viewing", "task-view-ing")))
+    called = app(tiny, tmp_path / "out", "participant", "--participant-label", "01", "--split", SPLIT)
+    check(called, 65, "'task-view-ing' is no BIDS label", "Rename")
