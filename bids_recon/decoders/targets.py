@@ -1,0 +1,105 @@
+"""Targets that need not fit in memory: read a chunk of columns at a time."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# Bytes of one chunk of targets; a chunk is in memory once as it was read and once on the device.
+CHUNK_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class RepeatedRows:
+    """Targets of trials, stored once per stimulus: row i is `stored[rows[i]]`.
+
+    Attributes
+    ----------
+    stored : ndarray (n_stimuli, n_targets)
+        In memory or memory-mapped.
+    rows : ndarray (n_trials,) of int
+    """
+
+    stored: NDArray[Any]
+    rows: NDArray[np.integer]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_trials, n_targets)."""
+        return len(self.rows), self.stored.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers."""
+        return self.stored.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Always 2."""
+        return 2
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: tuple[Any, Any]) -> NDArray[Any]:
+        rows, columns = item
+        return self.stored[:, columns][self.rows[rows]]
+
+
+Targets = NDArray[Any] | RepeatedRows
+"""Targets (n_trials, n_targets) as decoders take them."""
+
+
+def as_targets(Y: ArrayLike | RepeatedRows, n_trials: int) -> tuple[Targets, bool]:
+    """Targets as a matrix (n_trials, n_targets), and whether there was one target as a vector.
+
+    Memory-mapped targets stay on disk, and are not checked for values that are not finite: whoever
+    reads a chunk does that.
+
+    Raises
+    ------
+    ValueError
+        When the shape does not fit the responses, or there are no numbers.
+    """
+    targets: Any = Y if isinstance(Y, (np.ndarray, RepeatedRows)) else np.asarray(Y)
+    if targets.ndim not in (1, 2) or len(targets) != n_trials:
+        raise ValueError(
+            f"targets of shape {targets.shape} do not fit {n_trials} trials: inconsistent numbers of samples"
+        )
+    if targets.dtype.kind not in "fiub":
+        targets = np.asarray(targets, dtype=np.float64)
+    return (targets.reshape(-1, 1), True) if targets.ndim == 1 else (targets, False)
+
+
+def chunks(n_targets: int, n_rows: int, itemsize: int = 4, limit: int = CHUNK_BYTES) -> Iterator[slice]:
+    """Slices over the targets, such that a chunk of n_rows rows takes `limit` bytes at most."""
+    width = max(1, min(n_targets, limit // max(1, n_rows * itemsize)))
+    for start in range(0, n_targets, width):
+        yield slice(start, min(start + width, n_targets))
+
+
+def read_columns(Y: NDArray[Any], part: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A chunk of columns (n_rows, n_columns) in memory, contiguous and of a given type.
+
+    Raises
+    ------
+    ValueError
+        When a value is not finite.
+    """
+    chunk = np.ascontiguousarray(Y[:, part], dtype=dtype)
+    if not np.isfinite(chunk.sum(dtype=np.float64)) and not np.isfinite(chunk).all():
+        raise ValueError(f"targets {part.start} to {part.stop - 1} hold NaN or infinity")
+    release(Y)
+    return chunk
+
+
+def release(Y: NDArray[Any]) -> None:
+    """Give back the memory of pages that were read from a memory map; they are read again when asked for."""
+    mapped = getattr(Y, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and getattr(Y, "mode", "") == "r":
+        mapped.madvise(mmap.MADV_DONTNEED)
