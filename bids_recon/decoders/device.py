@@ -26,6 +26,11 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def numpy_dtype(kind: torch.dtype) -> np.dtype[np.floating]:
+    """The numpy type of float32 or float64 tensors."""
+    return np.dtype(np.float64 if kind == torch.float64 else np.float32)
+
+
 def to_device(array: NDArray[np.generic], device: torch.device) -> torch.Tensor:
     """Tensor of an array; on the CPU both share their memory where the array may be written to."""
     # torch warns of arrays that may not be written to, though nothing here writes to its input.

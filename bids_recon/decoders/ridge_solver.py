@@ -2,83 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.linalg
+import torch
 from numpy.typing import NDArray
 
-# Voxels (or targets) that are turned into double precision at a time.
+from bids_recon.decoders.device import to_device
+
+# Voxels that are turned into double precision at a time.
 BLOCK = 2048
+# Rows of a Gram matrix that are computed at a time; half of the matrix follows by symmetry.
+ROWS = 512
+# Up to this side of the matrix, double precision costs next to nothing.
+SMALL_SIDE = 1024
+# Largest ratio of eigenvalue to penalty at which single precision keeps predictions to 1e-5.
+SINGLE_PRECISION_LIMIT = 50.0
 
 
-def gram(A: NDArray[np.floating], B: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Inner products A @ B.T (n, m) float64 of rows, without a float64 copy of either whole matrix."""
-    products = np.zeros((len(A), len(B)))
-    for start in range(0, A.shape[1], BLOCK):
-        part = slice(start, start + BLOCK)
-        products += A[:, part].astype(np.float64) @ B[:, part].astype(np.float64).T
+def gram(A: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Inner products A Aᵀ (n, n) of rows, without a copy of A in another precision.
+
+    Parameters
+    ----------
+    A : Tensor (n, m)
+    dtype : torch dtype, optional
+        Precision of products and result; that of A if left out.
+    """
+    dtype = dtype or A.dtype
+    n = len(A)
+    products = torch.zeros((n, n), dtype=dtype, device=A.device)
+    for start in range(0, A.shape[1], A.shape[1] if dtype == A.dtype else BLOCK):
+        block = A[:, start : start + BLOCK].to(dtype) if dtype != A.dtype else A
+        for first in range(0, n, ROWS):
+            products[first:, first : first + ROWS] += block[first:] @ block[first : first + ROWS].T
+    for first in range(0, n, ROWS):
+        products[first : first + ROWS, first + ROWS :] = products[first + ROWS :, first : first + ROWS].T
     return products
 
 
-def _eigh(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    values, vectors = scipy.linalg.eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
-    return np.maximum(values, 0.0), vectors
+def cross_gram(A: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Inner products A Bᵀ (n, m) of rows, without a copy of either in another precision."""
+    if A.dtype == B.dtype == dtype:
+        return A @ B.T
+    products = torch.zeros((len(A), len(B)), dtype=dtype, device=A.device)
+    for start in range(0, A.shape[1], BLOCK):
+        part = slice(start, start + BLOCK)
+        products += A[:, part].to(dtype) @ B[:, part].to(dtype).T
+    return products
 
 
-@dataclass(frozen=True)
-class RidgeFactor:
-    """Eigendecomposition of the smaller side of a design matrix A (n_samples, n_features).
-
-    With `dual` true it is A Aᵀ = U Λ Uᵀ, otherwise Aᵀ A = V Λ Vᵀ. The minimiser of
-    ‖Y - A W‖² + α ‖W‖² is then, for every α > 0,
-
-        W = Aᵀ U (Λ + α)⁻¹ Uᵀ Y    or    W = V (Λ + α)⁻¹ Vᵀ Aᵀ Y.
-    """
-
-    design: NDArray[np.floating]
-    values: NDArray[np.float64]
-    vectors: NDArray[np.float64]
-    dual: bool
-
-    @classmethod
-    def of(cls, design: NDArray[np.floating]) -> RidgeFactor:
-        """Decompose a centred design matrix (n_samples, n_features)."""
-        dual = design.shape[0] < design.shape[1]
-        side = design if dual else design.T
-        return cls(design, *_eigh(gram(side, side)), dual)
-
-    def rotate(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
-        """New rows (m, n_features) in the eigenbasis: (m, rank)."""
-        return (gram(X, self.design) if self.dual else X.astype(np.float64)) @ self.vectors
-
-    def project(self, Y: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Targets (n_samples, n_targets) in the eigenbasis: (rank, n_targets)."""
-        return self.vectors.T @ (np.asarray(Y, np.float64) if self.dual else gram(self.design.T, Y.T))
-
-    def coefficients(self, Y: NDArray[np.floating], alpha: float) -> NDArray[np.floating]:
-        """W (n_features, n_targets), in the precision of the design matrix."""
-        weights = self.vectors @ (self.project(Y) / (self.values + alpha)[:, None])
-        if not self.dual:
-            return weights.astype(self.design.dtype)
-        return self.design.T @ weights.astype(self.design.dtype)
-
-
-def isometric_targets(Y: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Targets with the same distances between rows, and at most n_samples columns.
-
-    Ridge predictions are combinations of the rows of Y, so that squared errors depend on Y only through
-    distances between its rows: cross-validation over 91,168 targets costs no more than over n_samples.
-    """
-    if Y.shape[1] <= Y.shape[0]:
-        return np.asarray(Y, dtype=np.float64)
-    values, vectors = _eigh(_double_centre(gram(Y, Y)))
-    return vectors * np.sqrt(values)
-
-
-def _double_centre(K: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows = K.mean(axis=0)
-    return K - rows - rows[:, None] + rows.mean()
+def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues (n,), increasing and not below zero, and eigenvectors (n, n) of a Gram matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return values.clamp_min(0), vectors
 
 
 @dataclass(frozen=True)
@@ -98,52 +75,128 @@ class Standardisation:
             part = slice(start, start + BLOCK)
             block = X[:, part].astype(np.float64)
             mean[part] = share @ block
-            deviation[part] = np.sqrt(share @ (block - mean[part]) ** 2)
+            block -= mean[part]
+            np.square(block, out=block)
+            deviation[part] = np.sqrt(share @ block)
         varies = deviation > 10 * np.finfo(X.dtype).eps * np.abs(mean)
         inverse = np.where(varies, 1.0 / np.where(varies & scale, deviation, 1.0), 0.0)
         return cls(mean.astype(X.dtype), inverse.astype(X.dtype))
 
     def apply(self, X: NDArray[np.floating]) -> NDArray[np.floating]:
         """Standardise rows (m, n_features) with these statistics, in the precision of X."""
-        return (X - self.mean) * self.inverse_scale
+        centred = X - self.mean
+        centred *= self.inverse_scale
+        return centred
 
 
-def validation_errors(
-    X: NDArray[np.floating],
-    Y: NDArray[np.floating],
-    held_out: NDArray[np.bool_],
-    weights: NDArray[np.float64],
-    alphas: NDArray[np.float64],
-    scale: bool,
-) -> tuple[NDArray[np.float64], float]:
-    """Weighted squared errors of one fold, for every penalty at the cost of one.
+@dataclass(frozen=True)
+class RidgeFactor:
+    """Eigendecomposition of the smaller side of a weighted design matrix A (n_samples, n_features).
 
-    Parameters
+    Rows of A are standardised responses times the square root of the weight of their sample. With `dual` true
+    it is A Aᵀ = V Λ Vᵀ, otherwise Aᵀ A = V Λ Vᵀ. The minimiser of Σ wᵢ ‖yᵢ - b - xᵢ W‖² + α ‖W‖² is then, for
+    every α > 0 and with Y centred and weighted like A,
+
+        W = Aᵀ V (Λ + α)⁻¹ Vᵀ Y    or    W = V (Λ + α)⁻¹ Vᵀ Aᵀ Y.
+
+    Attributes
     ----------
-    X : ndarray (n_samples, n_features)
-    Y : ndarray (n_samples, n_targets)
-    held_out : ndarray (n_samples,) bool
-        Rows to predict; means, deviations and coefficients come from the others.
-    weights : ndarray (n_samples,)
-    alphas : ndarray (n_alphas,)
-    scale : bool
-        Whether columns of X are divided by their deviation.
-
-    Returns
-    -------
-    errors : ndarray (n_alphas,)
-    baseline : float
-        Error of predicting the training mean.
+    design : Tensor (n_samples, n_features)
+        A, float32 or float64.
+    root : Tensor (n_samples,) float64
+        Square roots of the weights.
+    values, vectors : Tensor (side,), (side, side)
+        Λ and V; float64 where the side is small or A is float64.
+    dual : bool
     """
-    root = np.sqrt(weights[~held_out])[:, None]
-    standard = Standardisation.of(X[~held_out], weights[~held_out], scale)
-    factor = RidgeFactor.of(standard.apply(X[~held_out]) * root.astype(X.dtype))
-    centre = np.average(Y[~held_out], axis=0, weights=weights[~held_out])
-    projected = factor.project((Y[~held_out] - centre) * root)
-    rotated = factor.rotate(standard.apply(X[held_out]))
-    truth = Y[held_out] - centre
-    errors = np.empty(len(alphas))
-    for position, alpha in enumerate(alphas):
-        residual = truth - (rotated / (factor.values + alpha)) @ projected
-        errors[position] = weights[held_out] @ np.einsum("ij,ij->i", residual, residual)
-    return errors, float(weights[held_out] @ np.einsum("ij,ij->i", truth, truth))
+
+    design: torch.Tensor
+    root: torch.Tensor
+    values: torch.Tensor
+    vectors: torch.Tensor
+    dual: bool
+    _exact: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, standardised: NDArray[np.floating], weights: NDArray[np.float64], device: torch.device
+    ) -> RidgeFactor:
+        """Decompose standardised responses (n_samples, n_features) with weights (n_samples,)."""
+        design = to_device(standardised, device)
+        root = torch.from_numpy(np.sqrt(weights)).to(device)
+        if not bool((root == 1).all()):
+            design = design * root.to(design.dtype)[:, None]
+        dual = design.shape[0] < design.shape[1]
+        small = min(design.shape) <= SMALL_SIDE
+        values, vectors = eigh(gram(design if dual else design.T, torch.float64 if small else design.dtype))
+        return cls(design, root, values, vectors, dual)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the decomposition."""
+        return self.values.dtype
+
+    def is_exact(self, alpha: float) -> bool:
+        """Whether the decomposition's precision is enough for predictions with this penalty."""
+        return self.dtype == torch.float64 or float(self.values[-1]) <= SINGLE_PRECISION_LIMIT * alpha
+
+    def solve(self, B: torch.Tensor, alpha: float) -> torch.Tensor:
+        """(Λ-side matrix + α)⁻¹ B (side, k).
+
+        In the eigenbasis, or, where single precision is not enough for so small a penalty, by Cholesky
+        factorisation in double precision.
+        """
+        if self.is_exact(alpha):
+            B = B.to(self.dtype)
+            return self.vectors @ ((self.vectors.T @ B) / (self.values + alpha)[:, None])
+        if "gram" not in self._exact:
+            self._exact["gram"] = gram(self.design if self.dual else self.design.T, torch.float64)
+        shifted = self._exact["gram"].clone()
+        shifted.diagonal().add_(alpha)
+        return torch.cholesky_solve(B.double(), torch.linalg.cholesky(shifted))
+
+    def smoother(self, X: torch.Tensor, alpha: float) -> torch.Tensor:
+        """Matrix S (m, n_samples) that turns training targets into predictions: Ŷ = S Y.
+
+        Centring of the targets and their weights are inside, so that Y is as it was given.
+
+        Parameters
+        ----------
+        X : Tensor (m, n_features)
+            Standardised responses, not weighted.
+        alpha : float
+        """
+        precision = torch.float64 if not self.is_exact(alpha) else self.dtype
+        root = self.root.to(precision)
+        if self.dual:
+            H = self.solve(cross_gram(self.design, X, precision), alpha).T
+        else:
+            H = cross_gram(self.solve(X.T.to(precision), alpha).T, self.design, precision)
+        H = H * root
+        share = root**2 / (root**2).sum()
+        return H + (1 - H.sum(dim=1, keepdim=True)) * share
+
+    def dual_coefficients(self, Y: torch.Tensor, alpha: float) -> torch.Tensor:
+        """Coefficients D (n_samples, n_targets) of training responses: W = Aᵀ D.
+
+        Parameters
+        ----------
+        Y : Tensor (n_samples, n_targets)
+            Targets, centred and weighted (see `weigh`).
+        """
+        if self.dual:
+            return self.solve(Y, alpha).to(self.design.dtype)
+        residual = Y - self.design @ self.coefficients(Y, alpha).to(Y.dtype)
+        return (residual / alpha).to(self.design.dtype)
+
+    def coefficients(self, Y: torch.Tensor, alpha: float) -> torch.Tensor:
+        """Primal coefficients W (n_features, n_targets) from centred and weighted targets."""
+        if self.dual:
+            return self.design.T @ self.solve(Y, alpha).to(self.design.dtype)
+        return self.solve(self.design.T @ Y.to(self.design.dtype), alpha).to(self.design.dtype)
+
+    def weigh(self, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Targets (n_samples, n_targets) centred and weighted, and their weighted means (n_targets,)."""
+        share = (self.root**2 / (self.root**2).sum()).to(Y.dtype)
+        centre = share @ Y
+        return (Y - centre) * self.root.to(Y.dtype)[:, None], centre

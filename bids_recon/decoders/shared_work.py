@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
 Made = TypeVar("Made")
+# Results that are kept; shuffles of the floor would otherwise leave their folds behind, one after the other.
+MOST_KEPT = 12
 
 
 class SharedWork:
     """Results that depend on training responses alone: factors, Gram matrices, moments.
 
-    Latent spaces are decoded from the same responses. Give the same `SharedWork` to the `fit` of each decoder,
-    and what one has computed the next finds.
+    Latent spaces are decoded from the same responses. Give the same `SharedWork` to the `fit` of each
+    decoder, and what one has computed the next finds.
 
     Parameters
     ----------
@@ -24,7 +27,7 @@ class SharedWork:
 
     def __init__(self, X: ArrayLike) -> None:
         self._X = X
-        self._made: dict[Hashable, Any] = {}
+        self._made: OrderedDict[Hashable, Any] = OrderedDict()
 
     @classmethod
     def of(cls, X: ArrayLike, given: SharedWork | None) -> SharedWork:
@@ -42,11 +45,14 @@ class SharedWork:
         return given
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Find a result, or make it and keep it.
+        """Find a result, or make it and keep it; what was not asked for the longest time goes.
 
         The key names what is made and every setting that it depends on.
         """
         if key not in self._made:
             self._made[key] = make()
+        self._made.move_to_end(key)
+        if len(self._made) > MOST_KEPT:
+            self._made.popitem(last=False)
         found: Made = self._made[key]
         return found

@@ -58,14 +58,15 @@ Targets = NDArray[Any] | RepeatedRows
 def as_targets(Y: ArrayLike | RepeatedRows, n_trials: int) -> tuple[Targets, bool]:
     """Targets as a matrix (n_trials, n_targets), and whether there was one target as a vector.
 
-    Memory-mapped targets stay on disk, and are not checked for values that are not finite: whoever
-    reads a chunk does that.
+    Memory-mapped targets stay on disk.
 
     Raises
     ------
     ValueError
         When the shape does not fit the responses, or there are no numbers.
     """
+    if Y is None:
+        raise ValueError("a decoder requires y to be passed, but the target y is None")
     targets: Any = Y if isinstance(Y, (np.ndarray, RepeatedRows)) else np.asarray(Y)
     if targets.ndim not in (1, 2) or len(targets) != n_trials:
         raise ValueError(
@@ -76,9 +77,12 @@ def as_targets(Y: ArrayLike | RepeatedRows, n_trials: int) -> tuple[Targets, boo
     return (targets.reshape(-1, 1), True) if targets.ndim == 1 else (targets, False)
 
 
-def chunks(n_targets: int, n_rows: int, itemsize: int = 4, limit: int = CHUNK_BYTES) -> Iterator[slice]:
-    """Slices over the targets, such that a chunk of n_rows rows takes `limit` bytes at most."""
-    width = max(1, min(n_targets, limit // max(1, n_rows * itemsize)))
+def chunks(n_targets: int, n_rows: int, itemsize: int = 4, *, multiple: int = 1) -> Iterator[slice]:
+    """Slices over the targets, such that a chunk of n_rows rows takes about `CHUNK_BYTES` at most.
+
+    Their width is a multiple of a number, but for the last.
+    """
+    width = max(multiple, CHUNK_BYTES // max(1, n_rows * itemsize) // multiple * multiple)
     for start in range(0, n_targets, width):
         yield slice(start, min(start + width, n_targets))
 
@@ -91,10 +95,15 @@ def read_columns(Y: NDArray[Any], part: slice, dtype: np.dtype[Any]) -> NDArray[
     ValueError
         When a value is not finite.
     """
-    chunk = np.ascontiguousarray(Y[:, part], dtype=dtype)
-    if not np.isfinite(chunk.sum(dtype=np.float64)) and not np.isfinite(chunk).all():
-        raise ValueError(f"targets {part.start} to {part.stop - 1} hold NaN or infinity")
+    stored = Y[:, part]
+    mapped = isinstance(stored, np.memmap)
+    chunk = np.array(stored, dtype, order="C") if mapped else np.ascontiguousarray(stored, dtype)
     release(Y)
+    # A sum is finite only if its terms are; one that overflows needs the slower look at each.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = chunk.sum()
+    if not np.isfinite(total) and not np.isfinite(chunk).all():
+        raise ValueError(f"targets {part.start} to {part.stop - 1} hold NaN or infinity")
     return chunk
 
 

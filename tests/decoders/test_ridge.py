@@ -11,9 +11,9 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import check_estimator
 
 from bids_recon.decoders.ridge import RidgeDecoder
-from bids_recon.decoders.ridge_solver import isometric_targets
 from bids_recon.decoders.standardise import shuffle_responses
 from bids_recon.errors import DataError, UsageError
+from bids_recon.outputs.tensor_files import in_memory
 
 
 def planted(
@@ -106,15 +106,6 @@ def test_cross_validation_equals_a_plain_loop(n_targets: int) -> None:
     assert alphas[0] < decoder.alpha_ < alphas[-1]
 
 
-def test_compact_targets_keep_distances() -> None:
-    Y = np.random.default_rng(0).standard_normal((7, 50)) + 3
-    compact = isometric_targets(Y)
-
-    assert compact.shape == (7, 7)
-    distances = np.linalg.norm(Y[:, None] - Y, axis=2)
-    np.testing.assert_allclose(np.linalg.norm(compact[:, None] - compact, axis=2), distances, atol=1e-10)
-
-
 def test_planted_latents_are_recovered() -> None:
     X, Y, stimulus = planted(n_stimuli=60, noise=0.05)
     test = stimulus >= 50
@@ -186,14 +177,23 @@ def test_one_trial_can_be_predicted() -> None:
     np.testing.assert_allclose(decoder.predict(X[4:5]), decoder.predict(X)[4:5], rtol=1e-10)
 
 
-def test_state_rebuilds_the_decoder() -> None:
+@pytest.mark.parametrize("n_targets", [6, 300], ids=["primal", "dual"])
+def test_state_rebuilds_the_decoder(n_targets: int) -> None:
     X, Y, stimulus = planted()
+    Y = Y @ np.random.default_rng(0).standard_normal((Y.shape[1], n_targets))
     decoder = RidgeDecoder(n_folds=4).fit(X, Y, stimulus)
-    rebuilt = RidgeDecoder.from_state(decoder.state(), decoder.get_params() | {"unrelated": 1})
+    state = in_memory(decoder.state())
+    rebuilt = RidgeDecoder.from_state(state, decoder.get_params() | {"unrelated": 1})
 
-    np.testing.assert_array_equal(rebuilt.predict(X), decoder.predict(X))
+    assert ("dual_coef" in state) == (n_targets > 6)
+    np.testing.assert_allclose(rebuilt.predict(X), decoder.predict(X), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(rebuilt.coef_, decoder.coef_, rtol=1e-9, atol=1e-12)
     assert rebuilt.summary() == decoder.summary()
-    with pytest.raises(DataError, match="lacks the array 'coef'"):
+    for name, array in in_memory(rebuilt.state()).items():
+        np.testing.assert_array_equal(array, state[name])
+    with pytest.raises(DataError, match="a saved decoder does not hold"):
+        rebuilt.leave_out_predictions([0])
+    with pytest.raises(DataError, match="lacks the array 'primal_coef'"):
         RidgeDecoder.from_state({}, {})
 
 

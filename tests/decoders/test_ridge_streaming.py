@@ -1,0 +1,188 @@
+"""Ridge on targets that stay on disk, shared factors, precision, and predictions without a stimulus."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+
+from bids_recon.decoders import ridge, ridge_solver
+from bids_recon.decoders.ridge import RidgeDecoder
+from bids_recon.decoders.shared_work import SharedWork
+from bids_recon.decoders.targets import RepeatedRows, read_columns
+
+
+def data(
+    n: int = 50, n_voxels: int = 90, n_targets: int = 40, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, n_voxels)).astype(np.float32)
+    Y = X[:, :10] @ rng.standard_normal((10, n_targets)) + rng.standard_normal((n, n_targets)) + 3
+    return X, Y.astype(np.float32)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven targets of fifty trials at a time."""
+    monkeypatch.setattr("bids_recon.decoders.targets.CHUNK_BYTES", 50 * 4 * 7)
+    monkeypatch.setattr(ridge, "CHUNK_BYTES", 50 * 4 * 7)
+
+
+@pytest.mark.parametrize("alpha_per", ["space", "target"])
+def test_targets_on_disk_give_the_same(
+    tmp_path: Path, alpha_per: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, Y = data()
+    np.save(tmp_path / "Y.npy", Y)
+    mapped = np.load(tmp_path / "Y.npy", mmap_mode="r")
+    settings: dict[str, Any] = {"alphas": [1.0, 100.0, 3000.0], "alpha_per": alpha_per}
+    whole = RidgeDecoder(**settings).fit(X, Y)
+    monkeypatch.setattr("bids_recon.decoders.targets.CHUNK_BYTES", 50 * 4 * 7)
+    monkeypatch.setattr(ridge, "CHUNK_BYTES", 50 * 4 * 7)
+    streamed = RidgeDecoder(**settings).fit(X, mapped)
+
+    assert np.shares_memory(streamed._predictor.targets, mapped)
+    np.testing.assert_array_equal(streamed.alpha_, whole.alpha_)
+    np.testing.assert_allclose(streamed.predict(X), whole.predict(X), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(streamed.coef_, whole.coef_, rtol=1e-4, atol=1e-5)
+    out = np.memmap(tmp_path / "out.dat", np.float32, "w+", shape=Y.shape)
+    assert streamed.predict(X, out=out) is out
+    np.testing.assert_array_equal(out, streamed.predict(X))
+
+
+def test_small_targets_are_copied() -> None:
+    X, Y = data()
+    decoder = RidgeDecoder([10.0]).fit(X, Y)
+    before = decoder.predict(X)
+    Y[:] = 0
+    np.testing.assert_array_equal(decoder.predict(X), before)
+
+
+def test_targets_stored_once_per_stimulus(small_chunks: None) -> None:
+    X, Y = data()
+    rows = np.random.default_rng(1).integers(0, 20, 50)
+    groups = np.array([f"picture{row}" for row in rows])
+    expanded = RidgeDecoder().fit(X, Y[rows], groups)
+    stored = RidgeDecoder().fit(X, RepeatedRows(Y[:20], rows), groups)
+
+    assert stored.alpha_ == expanded.alpha_
+    np.testing.assert_allclose(stored.predict(X), expanded.predict(X), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(stored.coefficients(slice(3, 9)), expanded.coef_[3:9].T, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_targets_that_are_not_numbers_are_refused(value: float, small_chunks: None) -> None:
+    X, Y = data()
+    Y[3, 20] = value
+    decoder = RidgeDecoder([10.0])
+    with pytest.raises(ValueError, match="targets 14 to 20 hold NaN or infinity"):
+        decoder.fit(X, Y).predict(X)
+
+
+def test_sums_that_overflow_are_no_fault() -> None:
+    large = np.full((4, 4), 3e38, dtype=np.float32)
+    np.testing.assert_array_equal(read_columns(large, slice(0, 4), np.dtype(np.float32)), large)
+
+
+@pytest.mark.parametrize("n_voxels", [20, 90], ids=["primal", "dual"])
+@pytest.mark.parametrize("alpha", [30.0, [1.0, 1000.0]], ids=["one", "per-target"])
+def test_leaving_a_stimulus_out_equals_a_fit_without_it(n_voxels: int, alpha: Any) -> None:
+    X, Y = data(n_voxels=n_voxels)
+    X, Y = X.astype(np.float64), Y.astype(np.float64)
+    stimulus = np.random.default_rng(4).integers(0, 20, 50)
+    Y = Y[stimulus]
+    decoder = RidgeDecoder(np.atleast_1d(alpha), alpha_per="target").fit(X, Y, stimulus)
+    rows = np.array([4, 17, 0])
+    predicted = decoder.leave_out_predictions(rows, slice(5, 12))
+
+    weights = 1 / np.bincount(stimulus)[stimulus]
+    weights *= len(X) / weights.sum()
+    mean = np.average(X, axis=0, weights=weights)
+    A = (X - mean) / np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
+    alphas = np.broadcast_to(decoder.alpha_, 40)
+    for place, row in enumerate(rows):
+        rest = stimulus != stimulus[row]
+        for target in range(5, 12):
+            model = Ridge(alpha=alphas[target], solver="svd")
+            model.fit(A[rest], Y[rest, target], sample_weight=weights[rest])
+            np.testing.assert_allclose(predicted[place, target - 5], model.predict(A[[row]])[0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("n_voxels", [40, 90], ids=["primal", "dual"])
+def test_single_precision_is_left_where_conditioning_asks_for_it(
+    n_voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a large problem, whose decomposition is in single precision."""
+    monkeypatch.setattr(ridge_solver, "SMALL_SIDE", 0)
+    X, Y = data(n_voxels=n_voxels)
+    X[:, 1:] += 30 * X[:, :1]
+    A = ((X - X.mean(axis=0, dtype=float)) / X.std(axis=0, dtype=float)).astype(np.float64)
+    for alpha in (1e-2, 1e4):
+        decoder = RidgeDecoder([alpha]).fit(X, Y)
+        assert str(decoder._predictor.factor.dtype) == "torch.float32"
+        model = Ridge(alpha=alpha, solver="svd").fit(A, Y.astype(float))
+        expected = model.predict(A)
+        error = np.abs(decoder.predict(X) - expected).max() / expected.std()
+        assert error < 3e-5
+        scale = np.abs(model.coef_).max()
+        np.testing.assert_allclose(decoder.coef_ * X.std(axis=0), model.coef_, atol=2e-3 * scale)
+    # Without the second precision the small penalty is far off: this test can fail.
+    monkeypatch.setattr(ridge_solver, "SINGLE_PRECISION_LIMIT", np.inf)
+    rough = RidgeDecoder([1e-2]).fit(X, Y).predict(X)
+    fine = Ridge(alpha=1e-2, solver="svd").fit(A, Y.astype(float)).predict(A)
+    assert np.abs(rough - fine).max() / fine.std() > 3e-5
+
+
+def test_latent_spaces_share_one_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = data()
+    made: list[int] = []
+    original = ridge.RidgeFactor.of.__func__
+
+    def counted(cls: type, *arguments: Any) -> Any:
+        made.append(1)
+        return original(cls, *arguments)
+
+    monkeypatch.setattr(ridge.RidgeFactor, "of", classmethod(counted))
+    work = SharedWork(X)
+    first = RidgeDecoder([10.0]).fit(X, Y, work=work)
+    second = RidgeDecoder([500.0, 3.0], selection="gcv").fit(X, Y[:, ::-1], work=work)
+    assert len(made) == 1
+    alone = RidgeDecoder([500.0, 3.0], selection="gcv").fit(X, Y[:, ::-1])
+    np.testing.assert_array_equal(second.predict(X), alone.predict(X))
+    np.testing.assert_array_equal(first.predict(X), RidgeDecoder([10.0]).fit(X, Y).predict(X))
+    with pytest.raises(ValueError, match="other responses"):
+        RidgeDecoder([10.0]).fit(X.copy(), Y, work=work)
+
+
+def test_shared_work_forgets_the_oldest() -> None:
+    work = SharedWork(np.zeros(3))
+    for number in range(14):
+        work.get("kept", lambda: -1)
+        work.get(number, lambda number=number: number)
+    assert work.get(0, lambda: "again") == "again"
+    assert work.get("kept", lambda: "again") == -1
+    assert work.get(13, lambda: "again") == 13
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_memory_map_does_not_stay_in_memory(tmp_path: Path) -> None:
+    rows, columns = 64, 500_000
+    written = np.memmap(tmp_path / "Y.dat", np.float32, "w+", shape=(rows, columns))
+    written[:] = 1
+    written.flush()
+    del written
+    mapped = np.memmap(tmp_path / "Y.dat", np.float32, "r", shape=(rows, columns))
+
+    def resident() -> int:
+        lines = Path("/proc/self/smaps").read_text().split("Y.dat")[1:]
+        return sum(int(line.split("Rss:")[1].split()[0]) for line in lines)
+
+    mapped[:, :].sum()
+    assert resident() > 100_000
+    read_columns(mapped, slice(0, 1000), np.dtype(np.float32))
+    assert resident() < 20_000
