@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from bids_recon.decoders.ridge_solver import gram
+from bids_recon.decoders.parametric_solver import Encoding, Inversion, NoiseCovariance
+from bids_recon.decoders.shared_work import SharedWork
+from bids_recon.decoders.targets import RepeatedRows, as_targets, read_columns
 from bids_recon.errors import DataError, UsageError
 
 CENTRES = ("training", "test")
+NOISE_COVARIANCES = ("none", "diagonal", "shrunk")
 
 
 class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -29,6 +31,13 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
     With the training mean as centre, the mean of the encoding model gives the offset: the mean training
     latent. With the test mean, as published, the offset is unknown and taken as zero.
 
+    Plain least squares is best where noise is white across voxels. With the covariance C of the residuals of
+    the encoding model, generalised least squares (Aitken 1936) takes its place:
+
+        x = offset + (y - centre) C⁻¹ Wᵀ (W C⁻¹ Wᵀ)⁻¹.
+
+    The paper has no noise covariance.
+
     Parameters
     ----------
     centre : {"training", "test"}
@@ -42,6 +51,9 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
     eigenvalue_floor : float
         Eigenvalues of W Wᵀ (rows scaled to unit length) below this share of the largest are raised to it
         before the inversion.
+    noise_covariance : {"none", "diagonal", "shrunk"}
+        C: the identity, the noise variances of voxels, or their full covariance with the noise correlation
+        shrunk towards the identity (Ledoit & Wolf 2004). From training trials only.
 
     Attributes
     ----------
@@ -50,7 +62,9 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
     constant_ : ndarray (n_voxels,)
         b, response at the latent zero.
     inverse_ : ndarray (n_voxels, n_latents)
-        Wᵀ (W Wᵀ)⁻¹, without the column of the constant.
+        Wᵀ (W Wᵀ)⁻¹, or C⁻¹ Wᵀ (W C⁻¹ Wᵀ)⁻¹, without the column of the constant.
+    noise_shrinkage_ : float or None
+        Share of the identity in the noise correlation.
     x_mean_ : ndarray (n_voxels,)
         Mean training response.
     y_mean_ : ndarray (n_latents,)
@@ -60,63 +74,72 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
     name = "parametric-inversion"
 
     def __init__(
-        self, centre: str = "training", include_constant: bool = False, eigenvalue_floor: float = 1e-8
+        self,
+        centre: str = "training",
+        include_constant: bool = False,
+        eigenvalue_floor: float = 1e-8,
+        noise_covariance: str = "none",
     ) -> None:
         self.centre = centre
         self.include_constant = include_constant
         self.eigenvalue_floor = eigenvalue_floor
+        self.noise_covariance = noise_covariance
 
-    def fit(self, X: ArrayLike, Y: ArrayLike, groups: ArrayLike | None = None) -> ParametricInversion:
+    def fit(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike | RepeatedRows,
+        groups: ArrayLike | None = None,
+        *,
+        work: SharedWork | None = None,
+    ) -> ParametricInversion:
         """Learn from responses and latents of training trials.
 
         Parameters
         ----------
         X : array (n_trials, n_voxels), float32 or float64
-        Y : array (n_trials, n_latents) or (n_trials,)
+        Y : array or RepeatedRows (n_trials, n_latents), or array (n_trials,)
         groups : array (n_trials,), optional
             Not used; all decoders take it.
+        work : SharedWork, optional
+            Not used: what this decoder computes of responses alone is little.
 
         Raises
         ------
         UsageError
-            When `centre` is unknown.
+            When `centre` or `noise_covariance` is unknown.
+        DataError
+            When there are too few trials for a noise covariance.
+        ValueError
+            When shapes do not fit, or a number is not finite.
         """
-        del groups
+        del groups, work
         if self.centre not in CENTRES:
             raise UsageError(f"the centre of the inversion is one of {CENTRES}, not '{self.centre}'")
-        responses, targets = validate_data(
-            self, X, Y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
-        )
-        latents = targets.reshape(len(targets), -1).astype(np.float64)
-        self.n_trials_, self.n_targets_ = latents.shape
-        x_mean, self.y_mean_ = responses.mean(axis=0, dtype=np.float64), latents.mean(axis=0)
-        # With a constant in the model, least squares on centred variables has the same slopes.
-        solver, rank = scipy.linalg.pinv(latents - self.y_mean_, return_rank=True)
-        self.rank_ = int(rank)
-        encoding = gram(solver, responses.T) - np.outer(solver.sum(axis=1), x_mean)
-        constant = x_mean - self.y_mean_ @ encoding
+        if self.noise_covariance not in NOISE_COVARIANCES:
+            raise UsageError(
+                f"the noise covariance is one of {NOISE_COVARIANCES}, not '{self.noise_covariance}'"
+            )
+        responses = validate_data(self, X, dtype=(np.float64, np.float32))
+        targets, self._one_target = as_targets(Y, len(responses))
+        self.n_trials_, self.n_targets_ = targets.shape
+        latents = read_columns(targets, slice(0, self.n_targets_), np.dtype(np.float64))
+        encoding = Encoding.fit(responses, latents)
+        noise = None
+        if self.noise_covariance != "none":
+            noise = NoiseCovariance.of(responses, encoding, self.noise_covariance)
+        rows = encoding.weights
+        if self.include_constant:
+            rows = np.vstack([rows, encoding.constant])
+        inversion = Inversion.of(rows, noise, self.eigenvalue_floor)
         dtype = responses.dtype
-        self._invert(encoding, constant, dtype)
-        self.x_mean_, self.encoding_ = x_mean.astype(dtype), encoding.astype(dtype)
-        self.constant_ = constant.astype(dtype)
-        self._one_target = targets.ndim == 1
+        self.rank_ = encoding.rank
+        self.n_floored_, self.condition_number_ = inversion.n_floored, inversion.condition_number
+        self.noise_shrinkage_ = None if noise is None else noise.shrinkage
+        self.inverse_ = inversion.inverse[:, : self.n_targets_].astype(dtype)
+        self.x_mean_, self.encoding_ = encoding.x_mean.astype(dtype), encoding.weights.astype(dtype)
+        self.y_mean_, self.constant_ = encoding.y_mean, encoding.constant.astype(dtype)
         return self
-
-    def _invert(
-        self, encoding: NDArray[np.float64], constant: NDArray[np.float64], dtype: np.dtype[Any]
-    ) -> None:
-        rows = np.vstack([encoding, constant]) if self.include_constant else encoding
-        # Rows of unit length: the condition then tells of collinear rows, not of the units of latents.
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.where(lengths > 0, lengths, 1.0)
-        values, vectors = scipy.linalg.eigh(rows @ rows.T)
-        largest = max(float(values[-1]), np.finfo(np.float64).tiny)
-        floored = values < self.eigenvalue_floor * largest
-        self.n_floored_ = int(np.count_nonzero(floored))
-        self.condition_number_ = float(largest / max(values[0], np.finfo(np.float64).eps * largest))
-        values = np.where(floored, self.eigenvalue_floor * largest, values)
-        inverse = rows.T @ (vectors / values) @ vectors.T / np.where(lengths > 0, lengths, 1.0).T
-        self.inverse_ = inverse[:, : len(encoding)].astype(dtype)
 
     def predict(self, X: ArrayLike) -> NDArray[np.floating]:
         """Latents (n_trials, n_latents) of responses (n_trials, n_voxels); (n_trials,) if Y was 1-d.
@@ -150,6 +173,8 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
             "eigenvalue_floor": self.eigenvalue_floor,
             "condition_number": self.condition_number_,
             "n_floored_eigenvalues": self.n_floored_,
+            "noise_covariance": self.noise_covariance,
+            "noise_shrinkage": self.noise_shrinkage_,
             "n_trials": self.n_trials_,
             "n_voxels": int(self.inverse_.shape[0]),
             "n_targets": self.n_targets_,
@@ -174,6 +199,11 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
             "x_mean": self.x_mean_,
             "y_mean": self.y_mean_,
             "condition_number": np.array([self.condition_number_]),
+            **(
+                {}
+                if self.noise_shrinkage_ is None
+                else {"noise_shrinkage": np.array([self.noise_shrinkage_])}
+            ),
             "counts": np.array(
                 [self.n_trials_, self.n_targets_, self.rank_, self.n_floored_, int(self._one_target)],
                 dtype=np.int64,
@@ -195,10 +225,13 @@ class ParametricInversion(MultiOutputMixin, RegressorMixin, BaseEstimator):
             decoder.inverse_, decoder.x_mean_ = state["inverse"], state["x_mean"]
             decoder.y_mean_ = state["y_mean"]
             decoder.condition_number_ = float(state["condition_number"][0])
+            # Decoders saved by earlier versions have no noise covariance.
+            shrinkage = state.get("noise_shrinkage")
             counts = [int(count) for count in state["counts"]]
         except KeyError as error:
             raise DataError(f"the saved decoder lacks the array {error}") from error
         decoder.n_trials_, decoder.n_targets_, decoder.rank_, decoder.n_floored_ = counts[:4]
+        decoder.noise_shrinkage_ = None if shrinkage is None else float(shrinkage[0])
         decoder._one_target = bool(counts[4])
         decoder.n_features_in_ = decoder.inverse_.shape[0]
         return decoder

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils.estimator_checks import check_estimator
 
 from bids_recon.decoders.parametric_inversion import ParametricInversion
+from bids_recon.decoders.parametric_solver import Encoding, Inversion, NoiseCovariance, ledoit_wolf
 from bids_recon.decoders.standardise import shuffle_responses
+from bids_recon.decoders.targets import RepeatedRows
 from bids_recon.errors import DataError, UsageError
 
 
@@ -126,10 +131,111 @@ def test_shuffled_responses_predict_nothing() -> None:
     assert abs(np.mean(correlations)) < 0.15
 
 
-@pytest.mark.parametrize("centre", ["training", "test"])
-def test_state_rebuilds_the_decoder(centre: str) -> None:
+def noisy(
+    shared: float, n_train: int = 200, n_voxels: int = 120, n_latents: int = 6, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Responses of unit white noise, and of noise that voxels share, stronger in some of them."""
+    rng = np.random.default_rng(seed)
+    latents = rng.standard_normal((n_train + 100, n_latents)) + 1
+    weights = 0.3 * rng.standard_normal((n_latents, n_voxels))
+    noise = rng.standard_normal((n_train + 100, n_voxels))
+    noise += shared * rng.standard_normal((n_train + 100, 5)) @ rng.standard_normal((5, n_voxels))
+    return latents @ weights + noise, latents
+
+
+def squared_error(kind: str, X: NDArray[np.float64], Y: NDArray[np.float64]) -> float:
+    decoder = ParametricInversion(noise_covariance=kind).fit(X[:-100], Y[:-100])
+    return float(((decoder.predict(X[-100:]) - Y[-100:]) ** 2).mean())
+
+
+def test_correlated_noise_is_taken_into_account() -> None:
+    X, Y = noisy(shared=2.0)
+    errors = {kind: squared_error(kind, X, Y) for kind in ("none", "diagonal", "shrunk")}
+    assert errors["shrunk"] < 0.35 * errors["none"]
+    assert errors["shrunk"] < 0.5 * errors["diagonal"]
+
+
+def test_white_noise_needs_no_covariance() -> None:
+    X, Y = noisy(shared=0.0)
+    plain = squared_error("none", X, Y)
+    assert squared_error("shrunk", X, Y) == pytest.approx(plain, rel=0.05)
+    assert squared_error("diagonal", X, Y) == pytest.approx(plain, rel=0.05)
+    decoder = ParametricInversion(noise_covariance="shrunk").fit(X, Y)
+    assert decoder.summary()["noise_shrinkage"] > 0.9
+
+
+def test_voxels_of_unequal_noise() -> None:
+    X, Y = noisy(shared=0.0)
+    X = X.copy()
+    X[:, ::2] += 10 * np.random.default_rng(1).standard_normal(X[:, ::2].shape)
+    plain = squared_error("none", X, Y)
+    assert squared_error("diagonal", X, Y) < 0.1 * plain
+    assert squared_error("shrunk", X, Y) < 0.1 * plain
+
+
+@pytest.mark.parametrize("n_train", [60, 400], ids=["fewer-trials-than-voxels", "more"])
+def test_woodbury_equals_the_dense_formula(n_train: int) -> None:
+    X, Y = noisy(shared=1.0, n_train=n_train)
+    X, Y = X[:n_train] * np.geomspace(0.1, 10, X.shape[1]), Y[:n_train]
+    encoding = Encoding.fit(X, Y)
+    residuals = X - encoding.constant - Y @ encoding.weights
+    m = n_train - 1 - Y.shape[1]
+    scale = np.sqrt((residuals**2).sum(axis=0) / m)
+    correlation = (residuals / scale).T @ (residuals / scale) / m
+    independent = encoding.residual_directions() @ X / scale
+    shrinkage = ledoit_wolf_shrinkage(independent, assume_centered=True)
+    identity = np.eye(len(scale))
+    C = ((1 - shrinkage) * correlation + shrinkage * identity) * np.outer(scale, scale)
+    W, precision = encoding.weights, np.linalg.inv(C)
+    expected = precision @ W.T @ np.linalg.inv(W @ precision @ W.T)
+
+    noise = NoiseCovariance.of(X, encoding, "shrunk")
+    assert noise.shrinkage == pytest.approx(shrinkage, rel=1e-8)
+    assert 0 < shrinkage < 1
+    np.testing.assert_allclose(noise.solve(W), W @ precision, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(Inversion.of(W, noise, 1e-8).inverse, expected, rtol=1e-6, atol=1e-9)
+    decoder = ParametricInversion(noise_covariance="shrunk").fit(X, Y)
+    np.testing.assert_allclose(decoder.inverse_, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_shrinkage_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((20, 300), (300, 20)):
+        Z = rng.standard_normal(shape) @ np.diag(np.geomspace(1, 4, shape[1]))
+        expected = ledoit_wolf_shrinkage(Z, assume_centered=True)
+        assert ledoit_wolf(Z @ Z.T, shape[1]) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "shrunk"])
+def test_noise_covariance_of_awkward_responses(kind: str) -> None:
     X, Y = encoded()
-    decoder = ParametricInversion(centre=centre).fit(X[:40], Y[:40])
+    X[:, 5] = 3.0
+    decoder = ParametricInversion(noise_covariance=kind).fit(X[:40], Y[:40])
+    assert (decoder.inverse_[5] == 0).all()
+    np.testing.assert_allclose(decoder.predict(X[40:]), Y[40:], rtol=1e-5)
+    single = ParametricInversion(noise_covariance=kind)
+    single.fit(X[:40].astype(np.float32), Y[:40].astype(np.float32))
+    np.testing.assert_allclose(single.predict(X[40:].astype(np.float32)), Y[40:], rtol=0.01, atol=0.01)
+    with pytest.raises(DataError, match=r"8 latents are fitted to 10 trials.*fewer latents"):
+        ParametricInversion(noise_covariance=kind).fit(X[:10], Y[:10])
+
+
+def test_latents_on_disk(tmp_path: Path) -> None:
+    X, Y = encoded()
+    np.save(tmp_path / "latents.npy", Y[:20])
+    mapped = np.load(tmp_path / "latents.npy", mmap_mode="r")
+    expected = ParametricInversion().fit(X[:20], Y[:20]).predict(X[20:])
+    np.testing.assert_array_equal(ParametricInversion().fit(X[:20], mapped).predict(X[20:]), expected)
+    repeated = RepeatedRows(mapped, np.tile(np.arange(20), 2))
+    doubled = ParametricInversion().fit(np.vstack([X[:20], X[:20]]), repeated)
+    np.testing.assert_allclose(doubled.predict(X[20:]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["none", "diagonal", "shrunk"])
+@pytest.mark.parametrize("centre", ["training", "test"])
+def test_state_rebuilds_the_decoder(centre: str, kind: str) -> None:
+    X, Y = encoded()
+    decoder = ParametricInversion(centre=centre, noise_covariance=kind).fit(X[:40], Y[:40])
     rebuilt = ParametricInversion.from_state(decoder.state(), decoder.get_params())
 
     np.testing.assert_array_equal(rebuilt.predict(X[40:]), decoder.predict(X[40:]))
@@ -138,8 +244,19 @@ def test_state_rebuilds_the_decoder(centre: str) -> None:
         ParametricInversion.from_state({}, {})
 
 
-def test_unknown_centre() -> None:
+def test_decoders_of_earlier_versions_are_read() -> None:
     X, Y = encoded()
+    decoder = ParametricInversion().fit(X, Y)
+    params = {"centre": "training", "include_constant": False, "eigenvalue_floor": 1e-8}
+    assert "noise_shrinkage" not in decoder.state()
+    rebuilt = ParametricInversion.from_state(decoder.state(), params)
+    assert rebuilt.summary() == decoder.summary()
+
+
+def test_unknown_settings() -> None:
+    X, Y = encoded()
+    with pytest.raises(UsageError, match="'banded'"):
+        ParametricInversion(noise_covariance="banded").fit(X, Y)
     with pytest.raises(UsageError, match="'median'"):
         ParametricInversion(centre="median").fit(X, Y)
 
