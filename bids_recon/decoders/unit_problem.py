@@ -1,0 +1,116 @@
+"""Regressions of many units on few voxels each: input of the fits, a chunk of units at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from bids_recon.decoders.device import find_device, to_device
+from bids_recon.decoders.shared_work import SharedWork
+from bids_recon.decoders.targets import RepeatedRows, Targets, as_targets, chunks, read_columns
+from bids_recon.decoders.unit_selection import UnitTargets, choose_voxels
+from bids_recon.decoders.unit_systems import UnitSystems
+from bids_recon.decoders.voxel_moments import VoxelMoments
+from bids_recon.errors import UsageError
+
+# Copies of targets and of their products with voxels that are in memory at one time.
+COPIES = 4
+
+
+@dataclass(frozen=True)
+class UnitChunk:
+    """Some units, ready to be solved.
+
+    Attributes
+    ----------
+    part : slice
+        Which of the targets they are.
+    targets : UnitTargets
+    products : tensor (n_units, n_voxels) float64
+        Inner products of centred targets and scaled voxels.
+    chosen : tensor (n_units, n_chosen) int64
+        Voxels of each unit, increasing.
+    """
+
+    part: slice
+    targets: UnitTargets
+    products: torch.Tensor
+    chosen: torch.Tensor
+
+
+@dataclass(frozen=True)
+class UnitProblem:
+    """Responses, targets and the number of voxels for each unit.
+
+    Attributes
+    ----------
+    moments : VoxelMoments
+    targets : array (n_trials, n_targets)
+    one_target : bool
+        Whether targets were given as a vector.
+    n_chosen : int
+        Voxels per unit: as many as asked for, or as vary.
+    work : SharedWork
+    key : tuple
+        What the moments in the shared work depend on.
+    """
+
+    moments: VoxelMoments
+    targets: Targets
+    one_target: bool
+    n_chosen: int
+    work: SharedWork
+    key: tuple[object, ...]
+
+    @classmethod
+    def of(
+        cls,
+        responses: NDArray[np.floating],
+        Y: ArrayLike | RepeatedRows | None,
+        work: SharedWork,
+        n_voxels_per_unit: int,
+        standardise: bool,
+        device: str,
+    ) -> UnitProblem:
+        """Check the input and measure the responses (n_trials, n_voxels), float32 or float64.
+
+        Raises
+        ------
+        UsageError
+            When the number of voxels is not above zero, or there is no such device.
+        ValueError
+            When there are no targets, or their shape does not fit the responses.
+        """
+        if n_voxels_per_unit < 1:
+            raise UsageError(f"each unit needs at least one voxel, not {n_voxels_per_unit}")
+        targets, one_target = as_targets(Y, len(responses))
+        place = find_device(device)
+        key = (responses.dtype, standardise, place)
+        moments = work.get(
+            ("voxel-moments", *key), lambda: VoxelMoments.of(to_device(responses, place), standardise)
+        )
+        n_chosen = min(n_voxels_per_unit, len(moments.varying))
+        return cls(moments, targets, one_target, n_chosen, work, key)
+
+    @property
+    def n_constant(self) -> int:
+        """Number of voxels that do not vary."""
+        return len(self.moments.mean) - len(self.moments.varying)
+
+    def systems(self, dtype: torch.dtype) -> UnitSystems:
+        """Source of the inner products between voxels."""
+        return UnitSystems.of(self.moments, dtype, self.work, self.key)
+
+    def chunks(self) -> Iterator[UnitChunk]:
+        """Read targets and choose the voxels of each unit."""
+        n_trials, n_targets = self.targets.shape
+        n_rows = COPIES * (n_trials + len(self.moments.mean))
+        for part in chunks(n_targets, n_rows, itemsize=8):
+            values = read_columns(self.targets, part, np.dtype(np.float64))
+            targets = UnitTargets.of(values, self.moments.mean.device)
+            products = self.moments.products(targets.centred)
+            yield UnitChunk(part, targets, products, choose_voxels(products, self.moments, self.n_chosen))

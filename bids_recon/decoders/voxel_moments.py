@@ -1,0 +1,96 @@
+"""Moments of training responses and the Gram matrix of their voxels, which all units of all latents share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# Voxels that are turned into double precision at a time.
+BLOCK = 2048
+# np.var below this counts as constant in responses as given, as it does in FastL2LiR.
+SMALLEST_VARIANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class VoxelMoments:
+    """Responses of training trials with centre and scale of their voxels.
+
+    Attributes
+    ----------
+    responses : tensor (n_trials, n_voxels), float32 or float64
+        As given, on the device.
+    mean, inverse_scale, inverse_norm : tensor (n_voxels,) float64
+        Voxels are centred and multiplied by the inverse scale: one over their deviation (ddof 1) if they are
+        standardised, else one. The inverse norm makes the scaled voxels columns of length one. Both are zero
+        for voxels that do not vary.
+    """
+
+    responses: torch.Tensor
+    mean: torch.Tensor
+    inverse_scale: torch.Tensor
+    inverse_norm: torch.Tensor
+
+    @classmethod
+    def of(cls, responses: torch.Tensor, standardise: bool) -> VoxelMoments:
+        """Measure responses (n_trials, n_voxels).
+
+        A voxel is constant when its variance over trials is below 1e-8 or, where voxels are standardised and
+        may have any unit, when its deviation is of the order of rounding.
+        """
+        n_trials, n_voxels = responses.shape
+        mean = torch.empty(n_voxels, dtype=torch.float64, device=responses.device)
+        squares = torch.empty_like(mean)
+        for part in blocks(n_voxels):
+            values = responses[:, part].double()
+            mean[part] = values.mean(dim=0)
+            squares[part] = ((values - mean[part]) ** 2).sum(dim=0)
+        deviation = torch.sqrt(squares / (n_trials - 1))
+        if standardise:
+            varies = deviation > 10 * torch.finfo(responses.dtype).eps * mean.abs()
+        else:
+            varies = squares / n_trials >= SMALLEST_VARIANCE
+        scale = deviation if standardise else torch.ones_like(deviation)
+        inverse_scale = torch.where(varies, 1 / scale, 0.0)
+        inverse_norm = torch.where(varies, scale / torch.sqrt(squares), 0.0)
+        return cls(responses, mean, inverse_scale, inverse_norm)
+
+    @property
+    def varying(self) -> torch.Tensor:
+        """Increasing indices (n_varying,) int64 of the voxels that vary."""
+        return torch.nonzero(self.inverse_scale)[:, 0]
+
+    def design(self, dtype: torch.dtype) -> torch.Tensor:
+        """Centred and scaled voxels (n_trials, n_voxels)."""
+        scaled = torch.empty(self.responses.shape, dtype=dtype, device=self.responses.device)
+        for part in blocks(self.responses.shape[1]):
+            scaled[:, part] = (self.responses[:, part].double() - self.mean[part]) * self.inverse_scale[part]
+        return scaled
+
+    def products(self, targets: torch.Tensor) -> torch.Tensor:
+        """Inner products (n_targets, n_voxels) float64 of centred targets and scaled voxels.
+
+        `targets` (n_trials, n_targets) float64 have to be centred: the means of voxels then drop out.
+        """
+        n_voxels = self.responses.shape[1]
+        found = torch.empty(targets.shape[1], n_voxels, dtype=torch.float64, device=targets.device)
+        for part in blocks(n_voxels):
+            found[:, part] = matmul(targets.T, self.responses[:, part].double())
+        return found.mul_(self.inverse_scale)
+
+    def gram(self, dtype: torch.dtype) -> torch.Tensor:
+        """Inner products (n_voxels, n_voxels) of centred and scaled voxels."""
+        design = self.design(dtype)
+        return matmul(design.T, design)
+
+
+def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Matrix product; on the CPU by numpy, which has a faster BLAS and does half of the work for A.T @ A."""
+    if a.device.type != "cpu":
+        return a @ b
+    return torch.from_numpy(a.numpy() @ b.numpy())
+
+
+def blocks(n_voxels: int) -> list[slice]:
+    """Consecutive slices of voxels."""
+    return [slice(start, min(start + BLOCK, n_voxels)) for start in range(0, n_voxels, BLOCK)]
