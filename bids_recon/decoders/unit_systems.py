@@ -71,8 +71,8 @@ class UnitSystems:
         n_units, k = chosen.shape
         systems = into[:n_units]
         if not self.is_gram:
-            for unit, voxels in enumerate(chosen):
-                systems[unit] = self.of_voxels(voxels)
+            for system, own in zip(systems, chosen, strict=True):
+                system.copy_(self.of_voxels(own))
             return systems
         # The matrix of one unit touches most cache lines of the rows of its voxels. Rows are therefore read
         # once for the whole batch, block by block, and of each row only the columns from the diagonal on.
