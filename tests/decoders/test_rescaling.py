@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bids_recon.decoders.out_of_fold import refit_predictions, some_stimuli
 from bids_recon.decoders.parametric_inversion import ParametricInversion
 from bids_recon.decoders.prediction_moments import PredictionMoments, prediction_moments
-from bids_recon.decoders.registry import describe_decoder, load_decoder
+from bids_recon.decoders.registry import DECODERS, decoder_class, describe_decoder, load_decoder
 from bids_recon.decoders.rescaling import RescaledDecoder, rescale, rescale_by_test_statistics
 from bids_recon.decoders.ridge import RidgeDecoder
 from bids_recon.decoders.targets import RepeatedRows
@@ -346,3 +346,8 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         load_decoder({"name": "lasso", "params": {}}, {})
     with pytest.raises(ValueError, match="do not fit"):
         prediction_moments(data.Y, data.Y, np.arange(19))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders_are_found_by_name(name: str) -> None:
+    assert decoder_class(name).name == name
