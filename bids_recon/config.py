@@ -45,6 +45,11 @@ class Settings:
     responses_only: bool = False
     method: tuple[str, ...] = ("eigenimage",)
     decoder: str | None = None
+    alpha: tuple[float, ...] = ()
+    alpha_selection: str | None = None
+    alpha_per: str | None = None
+    rescale: str | None = None
+    decoders: Path | None = None
     n_components: int = 120
     image_size: int = 64
     extra_images: Path | None = None
@@ -66,6 +71,9 @@ CHOICES = {
     "on_leak": ("stop", "drop", "allow"),
     "zscore": ("run", "all", "none"),
     "device": ("auto", "cpu", "cuda"),
+    "alpha_selection": ("k-fold", "leave-out", "gcv"),
+    "alpha_per": ("space", "target"),
+    "rescale": ("none", "out-of-fold"),
 }
 # Smallest values of whole numbers.
 SMALLEST = {
@@ -85,7 +93,8 @@ _SECTIONS = {
         " derivatives stimulus_spec stimuli"
     ),
     "analysis": (
-        "split on_leak roi glm hrf_shift zscore responses_only method decoder n_components image_size"
+        "split on_leak roi glm hrf_shift zscore responses_only method decoder alpha alpha_selection alpha_per"
+        " rescale decoders n_components image_size"
         " extra_images average_trials legacy_test_statistics n_shuffles seed"
     ),
     "execution": "work_dir nprocs omp_nthreads memory_mb device stop_on_first_crash",
@@ -167,6 +176,11 @@ def _from_toml(name: str, value: Any, kind: str, path: Path) -> Any:
     )
     if name == "bids_filters":
         return _filters(value, problem)
+    if kind.startswith("tuple[float"):
+        numbers = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, (int, float)) and 0 < item < math.inf for item in numbers):
+            raise problem
+        return tuple(float(item) for item in numbers)
     if kind.startswith("tuple"):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise problem

@@ -11,6 +11,7 @@ from typing import Any
 import bids_recon
 from bids_recon.cli.values import (
     memory,
+    positive_number,
     read_filters,
     read_labels,
     read_named_paths,
@@ -130,8 +131,29 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         group,
         "--decoder",
         metavar="NAME",
-        help="decoder, where a method has several (ridge, parametric-inversion)",
+        help="decoder, where a method has several (ridge, unit-ridge, sparse, parametric-inversion)",
     )
+    _add(
+        group, "--alpha", nargs="+", type=positive_number, metavar="ALPHA",
+        help="penalties of ridge-type decoders: one is taken, of several one is chosen (the method's)",
+    )  # fmt: skip
+    _add(
+        group, "--alpha-selection", choices=CHOICES["alpha_selection"],
+        help="how the penalty is chosen: folds of stimuli, leaving out each, or generalised cross-validation",
+    )  # fmt: skip
+    _add(
+        group, "--alpha-per", choices=CHOICES["alpha_per"],
+        help="one penalty for a latent space (default), or one for each target",
+    )  # fmt: skip
+    _add(
+        group, "--rescale", choices=CHOICES["rescale"],
+        help="bring decoded latents to the spread of true ones, by out-of-fold predictions of training trials"
+        " (default: what the method does)",
+    )  # fmt: skip
+    _add(
+        group, "--decoders", type=Path, metavar="DIR",
+        help="output folder of an earlier run, whose decoders are used; nothing is fitted",
+    )  # fmt: skip
     _add(
         group,
         "--n-components",
@@ -199,7 +221,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
         values["bids_filters"] = read_filters(values.pop("bids_filter_file"))
     if isinstance(values.get("derivatives"), list):
         values["derivatives"] = read_named_paths(values["derivatives"])
-    for option in ("levels", "stimuli", "roi", "method"):
+    for option in ("levels", "stimuli", "roi", "method", "alpha"):
         if option in values:
             values[option] = tuple(dict.fromkeys(values[option]))
     values.setdefault(
@@ -236,8 +258,33 @@ def _check_folders(settings: Settings) -> None:
                 file=folder,
                 remedy="Is the volume mounted?",
             )
+    if settings.decoders is not None:
+        _check_decoders(settings, settings.decoders)
     for folder in (*settings.stimuli, *((settings.extra_images,) if settings.extra_images else ())):
         if not folder.is_dir():
             raise MissingInputError(
                 "the folder of pictures does not exist", file=folder, remedy="Is it mounted?"
             )
+
+
+def _check_decoders(settings: Settings, folder: Path) -> None:
+    if not folder.is_dir():
+        raise MissingInputError(
+            "the folder of --decoders does not exist", file=folder, remedy="Is it mounted?"
+        )
+    if folder.resolve() == settings.output_dir.resolve():
+        raise UsageError(
+            "the output folder holds the decoders that would be used, and would lose them",
+            file=folder,
+            remedy="Choose another output folder.",
+        )
+    fitting = (
+        *("decoder", "alpha", "alpha_selection", "alpha_per", "rescale", "roi", "zscore", "extra_images"),
+        "legacy_test_statistics",
+    )
+    if given := [name for name in fitting if getattr(settings, name)]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(
+            f"{options} cannot be given with --decoders, which were fitted with choices of their own",
+            remedy="Leave one of them out.",
+        )

@@ -42,6 +42,17 @@ def seconds(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """Read a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above zero")
+    return value
+
+
 def memory(text: str) -> int:
     """Read a size with its unit (8G, 8000M, 8GiB; a bare number is MB) as MB."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?)?", text.strip(), flags=re.IGNORECASE)

@@ -88,6 +88,7 @@ def audit_leaks(
     *,
     extra_hashes: Mapping[str, str] | None = None,
     legacy_test_statistics: bool = False,
+    trained_before: Mapping[str, str] | None = None,
 ) -> LeakAudit:
     """Look for everything by which test pictures could reach a fit.
 
@@ -102,8 +103,13 @@ def audit_leaks(
         `picture_hash` of each extra picture, by file name.
     legacy_test_statistics : bool
         Recorded as a finding, since it uses the test set by intention.
+    trained_before : mapping, optional
+        `picture_hash` by stimulus id ("" where it is not known) of what decoders of an earlier run were
+        trained on.
     """
     checks = [_shared_ids(split)]
+    if trained_before is not None:
+        checks.append(_trained_before(split, stimuli, trained_before))
     available = [name for name in split.stimuli if stimuli.stimuli[name].available]
     absent = len(split.stimuli) - len(available)
     checks += _shared_content(split, stimuli, set(available), absent)
@@ -207,6 +213,21 @@ def _extra_pictures(
         f"{len(found)} extra pictures are test pictures" if found else "No extra picture is a test picture"
     )
     return Check("extra pictures", "error", not found, detail, found[:SHOWN])
+
+
+def _trained_before(split: Split, stimuli: StimulusSet, trained_before: Mapping[str, str]) -> Check:
+    known = {value for value in trained_before.values() if value}
+    found = sorted(
+        name
+        for name in {name for ids in split.test_sets.values() for name in ids}
+        if name in trained_before or (stimuli.stimuli[name].available and stimuli.content_hash(name) in known)
+    )
+    detail = (
+        f"{len(found)} pictures are among those that the decoders were trained on"
+        if found
+        else "The decoders were trained on none of the pictures"
+    )
+    return Check("pictures of the earlier training", "error", not found, detail, found[:SHOWN])
 
 
 def _shared_categories(split: Split, stimuli: StimulusSet) -> Check:

@@ -15,6 +15,7 @@ from bids_recon.errors import DataError, NothingSelectedError, UsageError
 
 TRAIN = "train"
 HELD_OUT = "heldout"
+NOTHING_FITTED = "none: every picture is decoded"
 GRAMMAR = (
     "Write session:train=REGEX,NAME=REGEX or task:... or column:COLUMN:train=REGEX,NAME=REGEX"
     " or repeats:N or kfold:K or leave-one-stimulus-out."
@@ -63,6 +64,15 @@ class Split:
         test = (name for ids in self.test_sets.values() for name in ids)
         return tuple(dict.fromkeys([*train, *test]))
 
+    @property
+    def fits(self) -> bool:
+        """Whether anything trains."""
+        return any(fold.train for fold in self.folds)
+
+    def tests_only(self) -> Split:
+        """The test sets, with nothing that trains."""
+        return Split(self.rule, tuple(replace(fold, train=()) for fold in self.folds))
+
     def without_shared(self, key: Callable[[str], str] = str) -> Split:
         """Drop from training what is also tested.
 
@@ -84,6 +94,28 @@ def rows_of(trials: pd.DataFrame, set_name: str, stimulus_ids: Iterable[str]) ->
     """Trials (n_trials,) of a set: of one of its stimuli, and not given to another set by the rule."""
     of_set = trials["set"].isin([set_name, ""])
     return (of_set & trials["stimulus_id"].isin(list(stimulus_ids))).to_numpy()
+
+
+def test_only(trials: pd.DataFrame) -> tuple[pd.DataFrame, Split]:
+    """Make every picture a test picture: for decoders that were fitted before.
+
+    What was seen and what was imagined are test sets of their own.
+
+    Returns
+    -------
+    trials : DataFrame
+        A copy with the column `set`: the kind of each trial, "none" for rows without a stimulus id.
+    split : Split
+        One fold without training stimuli.
+    """
+    trials = trials.assign(set=trials["kind"].where(trials["stimulus_id"] != "", "none"))
+    test = {
+        str(kind): tuple(dict.fromkeys(own["stimulus_id"]))
+        for kind, own in trials[trials["set"] != "none"].groupby("set", sort=False)
+    }
+    if not test:
+        raise NothingSelectedError("there are no trials with pictures to decode")
+    return trials, Split(NOTHING_FITTED, (Fold("0", (), test),))
 
 
 def parse_split(text: str) -> SplitRule:

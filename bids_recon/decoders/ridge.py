@@ -216,7 +216,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         smoother = self._predictor
         if isinstance(smoother, StoredCoefficients):
             raise DataError(
-                "predictions of training trials need the training targets, which a saved decoder does not hold",
+                "predictions of training trials need training targets, which a saved decoder does not hold",
                 remedy="Fit the decoder again.",
             )
         chosen = np.asarray(rows)

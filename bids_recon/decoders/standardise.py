@@ -175,10 +175,10 @@ def _moments(
     return mean, squares
 
 
-def shuffle_responses(
-    X: NDArray[np.floating], rng: np.random.Generator, blocks: ArrayLike | None = None
-) -> NDArray[np.floating]:
-    """Training responses in random order, so that they no longer belong to their pictures.
+def shuffled_order(
+    n_trials: int, rng: np.random.Generator, blocks: ArrayLike | None = None
+) -> NDArray[np.intp]:
+    """Random order (n_trials,) of training responses, so that they no longer belong to their pictures.
 
     Single trials are permuted, not whole pictures: if responses say nothing of the pictures, any order of the
     trials is as likely as any other, so the permutation is exact, also where pictures were shown unequally
@@ -187,16 +187,23 @@ def shuffle_responses(
 
     Parameters
     ----------
-    X : ndarray (n_trials, n_voxels)
+    n_trials : int
     rng : numpy Generator
     blocks : array (n_trials,), optional
         Permute within blocks only (runs, for example), so that differences between them stay.
     """
-    order = np.arange(len(X))
+    order = np.arange(n_trials)
     if blocks is None:
-        return X[rng.permutation(order)]
+        return rng.permutation(order)
     labels = np.asarray(blocks).astype(str)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         order[members] = rng.permutation(members)
-    return X[order]
+    return order
+
+
+def shuffle_responses(
+    X: NDArray[np.floating], rng: np.random.Generator, blocks: ArrayLike | None = None
+) -> NDArray[np.floating]:
+    """Training responses X (n_trials, n_voxels) in an order of `shuffled_order`."""
+    return X[shuffled_order(len(X), rng, blocks)]

@@ -46,6 +46,10 @@ class RepeatedRows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All rows in memory, for code that knows arrays only."""
+        return np.asarray(self.stored[self.rows], dtype=dtype)
+
     def __getitem__(self, item: tuple[Any, Any]) -> NDArray[Any]:
         rows, columns = item
         return self.stored[:, columns][self.rows[rows]]
@@ -55,7 +59,7 @@ Targets = NDArray[Any] | RepeatedRows
 """Targets (n_trials, n_targets) as decoders take them."""
 
 
-def as_targets(Y: ArrayLike | RepeatedRows, n_trials: int) -> tuple[Targets, bool]:
+def as_targets(Y: ArrayLike | RepeatedRows | None, n_trials: int) -> tuple[Targets, bool]:
     """Targets as a matrix (n_trials, n_targets), and whether there was one target as a vector.
 
     Memory-mapped targets stay on disk.
@@ -87,7 +91,7 @@ def chunks(n_targets: int, n_rows: int, itemsize: int = 4, *, multiple: int = 1)
         yield slice(start, min(start + width, n_targets))
 
 
-def read_columns(Y: NDArray[Any], part: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+def read_columns(Y: Targets, part: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A chunk of columns (n_rows, n_columns) in memory, contiguous and of a given type.
 
     Raises
@@ -98,7 +102,7 @@ def read_columns(Y: NDArray[Any], part: slice, dtype: np.dtype[Any]) -> NDArray[
     stored = Y[:, part]
     mapped = isinstance(stored, np.memmap)
     chunk = np.array(stored, dtype, order="C") if mapped else np.ascontiguousarray(stored, dtype)
-    release(Y)
+    release(Y.stored if isinstance(Y, RepeatedRows) else Y)
     # A sum is finite only if its terms are; one that overflows needs the slower look at each.
     with np.errstate(over="ignore", invalid="ignore"):
         total = chunk.sum()

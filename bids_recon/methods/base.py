@@ -10,18 +10,27 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_recon.decoders.shared_work import SharedWork
+from bids_recon.decoders.targets import Targets
 from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.outputs.tensor_files import Tensor
 
 
 class Decoder(Protocol):
     """A scikit-learn style regression from responses to latents."""
 
     def fit(
-        self, X: NDArray[np.floating], Y: NDArray[np.floating], groups: NDArray[Any] | None = None
+        self,
+        X: NDArray[np.floating],
+        Y: Targets,
+        groups: NDArray[Any] | None = None,
+        *,
+        work: SharedWork | None = None,
     ) -> Decoder:
         """Learn from responses X (n_trials, n_voxels), flattened latents Y (n_trials, n_targets).
 
-        `groups` (n_trials,) are stimulus ids: inner cross-validation keeps them together.
+        Y may be `RepeatedRows`, which `np.asarray` turns into an array. `groups` (n_trials,) are stimulus
+        ids: inner cross-validation keeps them together. `work` holds what fits on the same X share.
         """
         ...
 
@@ -33,8 +42,17 @@ class Decoder(Protocol):
         """What the sidecar says of the fit (alpha, number of voxels, conditioning), JSON-ready."""
         ...
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Arrays that predict again elsewhere."""
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters, as in scikit-learn."""
+        ...
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Arrays that, with the parameters, predict again elsewhere."""
+        ...
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Decoder:
+        """Rebuild a fitted decoder from `state` and from parameters that went through JSON."""
         ...
 
 
@@ -46,6 +64,13 @@ class MethodOptions:
     ----------
     decoder : str or None
         Name of the decoder; None for the method's own default.
+    alpha : tuple of float
+        Penalties of ridge-type decoders: one is taken as it is, among several one is chosen; empty for the
+        method's own.
+    alpha_selection, alpha_per : str or None
+        How and for what penalties are chosen (see `RidgeDecoder`); None for the method's own.
+    rescale : {"none", "out-of-fold"} or None
+        Whether decoded latents are rescaled to the spread of true ones; None for what the method does.
     legacy_test_statistics : bool
         Use test-set statistics where the publication did.
     seed : int
@@ -57,6 +82,10 @@ class MethodOptions:
     """
 
     decoder: str | None = None
+    alpha: tuple[float, ...] = ()
+    alpha_selection: str | None = None
+    alpha_per: str | None = None
+    rescale: str | None = None
     legacy_test_statistics: bool = False
     seed: int = 0
     device: str = "auto"

@@ -9,23 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.decoders.parametric_inversion import ParametricInversion
-from bids_recon.decoders.ridge import RidgeDecoder
 from bids_recon.errors import UsageError
 from bids_recon.latents.base import Image, LatentSpace
 from bids_recon.latents.eigenimage import EigenimageSpace
 from bids_recon.methods.base import Decoder, Method, MethodOptions
+from bids_recon.methods.decoder_choice import choose_decoder
 
-DECODERS = (RidgeDecoder.name, ParametricInversion.name)
 SMALLEST_PICTURE = 8
 
 
 class Eigenimage(Method):
     """The PCA model of Mozafari, Reddy and VanRullen (2020), section III.C.
 
-    Reads of the options: `decoder` (`ridge`, the default, or `parametric-inversion`),
-    `legacy_test_statistics` (centres test responses by their own mean, as published; parametric inversion
-    only) and, in `extra`, `n_components` (120) and `image_size` (64).
+    Reads of the options: `decoder` (`ridge` by default) with all that belongs to it, `rescale` (not by
+    default), `legacy_test_statistics` (centres test responses by their own mean, as published, in parametric
+    inversion) and, in `extra`, `n_components` (120) and `image_size` (64).
 
     Raises
     ------
@@ -42,12 +40,8 @@ class Eigenimage(Method):
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         super().__init__(options)
-        self._decoder = self.options.decoder or RidgeDecoder.name
-        if self._decoder not in DECODERS:
-            raise UsageError(
-                f"the method {self.name} has no decoder '{self._decoder}'",
-                remedy=f"Choose one of: {', '.join(DECODERS)}.",
-            )
+        # An option that does not suit is found before hours of computing.
+        choose_decoder(self.options)
         self._space = EigenimageSpace(
             self._whole_number("n_components", default=120, smallest=1),
             self._whole_number("image_size", default=64, smallest=SMALLEST_PICTURE),
@@ -73,11 +67,7 @@ class Eigenimage(Method):
         """Make an unfitted decoder of scores."""
         if space != self._space.name:
             raise KeyError(space)
-        if self._decoder == RidgeDecoder.name:
-            return RidgeDecoder()
-        if self.options.legacy_test_statistics:
-            return ParametricInversion(centre="test", include_constant=True)
-        return ParametricInversion()
+        return choose_decoder(self.options)
 
     def render(
         self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from bids_recon.dataset.splits import TRAIN, Fold, Split, rows_of
 from bids_recon.dataset.stimuli import StimulusSet
-from bids_recon.decoders.standardise import RunwiseStandardiser, shuffle_responses
+from bids_recon.decoders.rescaling import RescaledDecoder
+from bids_recon.decoders.shared_work import SharedWork
+from bids_recon.decoders.standardise import RunwiseStandardiser, shuffled_order
+from bids_recon.decoders.targets import RepeatedRows
 from bids_recon.errors import DataError
 from bids_recon.glm.responses import Responses
 from bids_recon.latents.base import Image
-from bids_recon.methods.base import Method, MethodOptions
+from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.registry import make_method
 
 ITEM_COLUMNS = ("fold", "test_set", "stimulus_id", "stim_file", "session", "task", "trial_index", "n_trials")
@@ -44,8 +47,10 @@ class DecodedFold:
         Latents of two people, or two folds, may be averaged and compared where this agrees.
     summaries : dict
         What the sidecar says of each decoder, by latent space.
-    decoder_states : dict
-        Arrays of each fitted decoder, by latent space.
+    decoders : dict of str to Decoder
+        As fitted, by latent space; empty when they were left on disk.
+    standardiser : RunwiseStandardiser or None
+        Of the responses that the decoders take.
     """
 
     name: str
@@ -55,7 +60,8 @@ class DecodedFold:
     state: dict[str, NDArray[Any]]
     identity: str
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
-    decoder_states: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    decoders: dict[str, Decoder] = field(default_factory=dict)
+    standardiser: RunwiseStandardiser | None = None
 
     @property
     def n_shuffles(self) -> int:
@@ -163,40 +169,73 @@ def _decode_fold(
     if method is None:
         method = make_method(plan.method, plan.options)
         method.fit_latent_spaces(plan.stimuli.images(ids), plan.extra_images)
-    runs = (trials["session"] + "/" + trials["task"] + "/" + trials["run"]).to_numpy(dtype=str)
+    runs = run_labels(trials)
     standardiser = RunwiseStandardiser(mode=plan.zscore, legacy=plan.options.legacy_test_statistics)
     standardised = standardiser.fit(responses.data, runs, training).transform(responses.data, runs)
     X_train = standardised[training]
-    items, X_test = _test_items(trials, standardised, fold, plan)
+    items, X_test = items_of_tests(trials, standardised, fold, plan.average_trials, plan.split.rule)
     groups = trials.loc[training, "stimulus_id"].to_numpy(dtype=str)
     row_of = {name: row for row, name in enumerate(ids)}
     rows = np.array([row_of[name] for name in groups])
+    spaces = method.latent_spaces
+    targets: dict[str, NDArray[np.floating]] = {}
+    for name, space in spaces.items():
+        encoded = space.encode(plan.stimuli.images(ids))
+        targets[name] = encoded.reshape(len(encoded), -1)
 
+    # One decomposition of the responses serves all latent spaces, and where it can all shuffles.
+    work = SharedWork(X_train)
+    decoders = {
+        name: method.make_decoder(name).fit(X_train, RepeatedRows(targets[name], rows), groups, work=work)
+        for name in spaces
+    }
+    n_trials = items["n_trials"].to_numpy()
+    shapes = {name: (len(items), *space.shape) for name, space in spaces.items()}
+    predicted = {
+        name: predict(decoder, X_test, n_trials).reshape(shapes[name]) for name, decoder in decoders.items()
+    }
+    floor = {name: np.empty((plan.n_shuffles, *shape), dtype=np.float32) for name, shape in shapes.items()}
     # Each brain is shuffled in its own way, so that the mean over people has an honest floor too.
     brain = zlib.crc32(str(trials["subject"].iloc[0]).encode())
-    predicted, floor, summaries, states = {}, {}, {}, {}
-    for name, space in method.latent_spaces.items():
-        targets = space.encode(plan.stimuli.images(ids))
-        Y = targets.reshape(len(targets), -1)[rows]
-        shape = (len(items), *space.shape)
-        decoder = method.make_decoder(name).fit(X_train, Y, groups)
-        predicted[name] = np.asarray(decoder.predict(X_test), dtype=np.float32).reshape(shape)
-        summaries[name] = decoder.summary()
-        states[name] = decoder.state()
-        shuffled = np.empty((plan.n_shuffles, *shape), dtype=np.float32)
-        for number in range(plan.n_shuffles):
-            rng = np.random.default_rng([plan.options.seed, number, brain])
-            blind = method.make_decoder(name).fit(shuffle_responses(X_train, rng), Y, groups)
-            shuffled[number] = np.asarray(blind.predict(X_test)).reshape(shape)
-        floor[name] = shuffled
-    identity = "+".join(f"{name}:{space.identity}" for name, space in sorted(method.latent_spaces.items()))
-    state = method.state()
-    return DecodedFold(fold.name, items, predicted, floor, state, identity, summaries, states), method
+    for number in range(plan.n_shuffles):
+        rng = np.random.default_rng([plan.options.seed, number, brain])
+        # Targets go to the responses, not responses to the targets: the same pairs, and one copy of X.
+        place = np.argsort(shuffled_order(len(X_train), rng))
+        for name in spaces:
+            blind = method.make_decoder(name).fit(
+                X_train, RepeatedRows(targets[name], rows[place]), groups[place], work=work
+            )
+            floor[name][number] = predict(blind, X_test, n_trials).reshape(shapes[name])
+    identity = "+".join(f"{name}:{space.identity}" for name, space in sorted(spaces.items()))
+    summaries = {name: decoder.summary() for name, decoder in decoders.items()}
+    fitted = DecodedFold(
+        fold.name, items, predicted, floor, method.state(), identity, summaries, decoders, standardiser
+    )
+    return fitted, method
 
 
-def _test_items(
-    trials: pd.DataFrame, standardised: NDArray[np.floating], fold: Fold, plan: DecodingPlan
+def run_labels(trials: pd.DataFrame) -> NDArray[np.str_]:
+    """Label (n_trials,) of each trial's run, unique within a person."""
+    return (trials["session"] + "/" + trials["task"] + "/" + trials["run"]).to_numpy(dtype=str)
+
+
+def predict(decoder: Decoder, X: NDArray[np.floating], n_trials: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Latents (n_items, n_targets) of responses, each the mean of `n_trials` (n_items,) trials."""
+    if isinstance(decoder, RescaledDecoder):
+        return np.asarray(decoder.predict(X, n_trials), dtype=np.float32)
+    return np.asarray(decoder.predict(X), dtype=np.float32)
+
+
+def items_of_tests(
+    trials: pd.DataFrame, standardised: NDArray[np.floating], fold: Fold, average: bool, rule: str
 ) -> tuple[pd.DataFrame, NDArray[np.floating]]:
+    """Items of the test sets of a fold (columns `ITEM_COLUMNS`) and their responses (n_items, n_voxels).
+
+    Raises
+    ------
+    DataError
+        When there are none.
+    """
     rows: list[tuple[Any, ...]] = []
     patterns: list[NDArray[np.floating]] = []
     files = trials["stim_file"] if "stim_file" in trials else pd.Series("", index=trials.index)
@@ -209,14 +248,14 @@ def _test_items(
             first = shown[0]
             where = (trials["session"].iloc[first], trials["task"].iloc[first])
             common = (fold.name, test_set, stimulus_id, files.iloc[first], *where)
-            if plan.average_trials:
+            if average:
                 rows.append((*common, -1, len(shown)))
                 patterns.append(standardised[shown].mean(axis=0))
             else:
                 rows += [(*common, int(trials["trial_index"].iloc[row]), 1) for row in shown]
                 patterns += list(standardised[shown])
     if not rows:
-        raise DataError(f"fold {fold.name} of the split {plan.split.rule} has no test trials")
+        raise DataError(f"fold {fold.name} of the split {rule} has no test trials")
     return pd.DataFrame(rows, columns=list(ITEM_COLUMNS)), np.stack(patterns)
 
 

@@ -30,6 +30,7 @@ from bids_recon.workflow.averaging import AVERAGE, average_over_people
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, TEXT_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
 from bids_recon.workflow.latents_store import decoded_subjects, read_decoded, read_regions
+from bids_recon.workflow.method_settings import options_of
 from bids_recon.workflow.page_context import run_context
 from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import remove_leftovers
@@ -65,7 +66,7 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         stimuli = _stimuli(settings, list(decoded.values()), next(iter(found.values())))
         seen = seen_thumbnails(stimuli, stimuli.ids)
         for person, latents in everyone.items():
-            options = _options(settings, found.get(person) or next(iter(found.values())))
+            options = options_of(found.get(person) or next(iter(found.values())), settings.device)
             scores = score(latents, rebuild_methods(latents, method, options), stimuli, seed=options.seed)
             who = {"subject": person, "method": method}
             metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
@@ -133,14 +134,6 @@ def _read(settings: Settings, method: str) -> tuple[dict[str, Decoded], dict[str
         )
     both = {person: read_decoded(settings.output_dir, person, method) for person in chosen}
     return {p: decoded for p, (decoded, _) in both.items()}, {p: sidecar for p, (_, sidecar) in both.items()}
-
-
-def _options(settings: Settings, sidecar: dict[str, Any]) -> MethodOptions:
-    """The options a method was fitted with: the group level never changes them."""
-    extra = dict(sidecar["MethodOptions"])
-    return MethodOptions(
-        decoder=extra.pop("decoder"), seed=sidecar["Seed"], device=settings.device, extra=extra
-    )
 
 
 def _stimuli(settings: Settings, decoded: Sequence[Decoded], sidecar: dict[str, Any]) -> StimulusSet:

@@ -15,35 +15,42 @@ from bids_recon.errors import DataError, MissingInputError, from_os_error
 from bids_recon.outputs.atomic import write_json, write_safetensors, write_tsv
 from bids_recon.outputs.names import derivative_name, label
 from bids_recon.outputs.reading import read_json, read_tsv
+from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.column_notes import TEXT_COLUMNS
+from bids_recon.workflow.decoder_store import decoder_facts, write_decoders
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
 
-def _file(output_dir: Path, subject: str, method: str, suffix: str, extension: str) -> Path:
+def decoding_file(output_dir: Path, subject: str, method: str, suffix: str, extension: str) -> Path:
+    """Where a file of one participant's decoding lies."""
     name = derivative_name({"subject": subject, "description": label(method)}, suffix, extension)
     return output_dir / f"sub-{subject}" / "decoder" / name
 
 
 def write_decoded(
-    output_dir: Path, subject: str, method: str, decoded: Decoded, sidecar: Mapping[str, Any]
+    output_dir: Path,
+    subject: str,
+    method: str,
+    decoded: Decoded,
+    sidecar: Mapping[str, Any],
+    voxels: VoxelSelection,
 ) -> list[Path]:
     """Write items, latents, latent spaces and decoders of one participant.
+
+    Where there are no decoders, because an earlier run's were used, no file of decoders is written.
 
     The JSON sidecar is written last, and one of an earlier run removed first: the group level reads a
     participant only when it is there.
     """
-    sidecar_file = _file(output_dir, subject, method, "decoder", ".json")
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json")
     try:
         sidecar_file.unlink(missing_ok=True)
     except OSError as error:
         raise from_os_error(error, sidecar_file) from error
     arrays: dict[str, Any] = {}
-    weights: dict[str, Any] = {}
     for fold in decoded.folds:
         for kind, named in (("predicted", fold.predicted), ("floor", fold.floor), ("space", fold.state)):
             arrays.update({f"{kind}/{fold.name}/{name}": array for name, array in named.items()})
-        for space, state in fold.decoder_states.items():
-            weights.update({f"{fold.name}/{space}/{name}": array for name, array in state.items()})
     items = decoded.items.assign(
         trial_index=decoded.items["trial_index"].where(decoded.items["trial_index"] >= 0)
     )
@@ -59,24 +66,26 @@ def write_decoded(
         "FoldIdentities": {fold.name: fold.identity for fold in decoded.folds},
         "Decoders": {fold.name: fold.summaries for fold in decoded.folds},
         "Shuffles": decoded.n_shuffles,
+        **decoder_facts(decoded, voxels),
         **sidecar,
     }
+    weights = decoding_file(output_dir, subject, method, "decoder", ".safetensors")
     return [
-        write_safetensors(_file(output_dir, subject, method, "latents", ".safetensors"), arrays),
-        write_safetensors(_file(output_dir, subject, method, "decoder", ".safetensors"), weights),
-        write_tsv(_file(output_dir, subject, method, "latents", ".tsv"), items),
+        write_safetensors(decoding_file(output_dir, subject, method, "latents", ".safetensors"), arrays),
+        *write_decoders(weights, decoded, voxels),
+        write_tsv(decoding_file(output_dir, subject, method, "latents", ".tsv"), items),
         write_json(sidecar_file, content),
     ]
 
 
 def write_regions(output_dir: Path, subject: str, method: str, regions: pd.DataFrame) -> Path:
     """Write the accuracy by region of one participant."""
-    return write_tsv(_file(output_dir, subject, method, "rois", ".tsv"), regions)
+    return write_tsv(decoding_file(output_dir, subject, method, "rois", ".tsv"), regions)
 
 
 def read_regions(output_dir: Path, subject: str, method: str) -> pd.DataFrame:
     """Read what `write_regions` wrote; an empty table when there is none."""
-    file = _file(output_dir, subject, method, "rois", ".tsv")
+    file = decoding_file(output_dir, subject, method, "rois", ".tsv")
     return read_tsv(file, TEXT_COLUMNS) if file.is_file() else pd.DataFrame()
 
 
@@ -85,7 +94,7 @@ def decoded_subjects(output_dir: Path, method: str) -> list[str]:
     return [
         subject
         for subject in list_participants(output_dir)
-        if _file(output_dir, subject, method, "decoder", ".json").is_file()
+        if decoding_file(output_dir, subject, method, "decoder", ".json").is_file()
     ]
 
 
@@ -104,9 +113,9 @@ def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, 
     DataError
         When a file is damaged.
     """
-    sidecar_file = _file(output_dir, subject, method, "decoder", ".json")
-    latents_file = _file(output_dir, subject, method, "latents", ".safetensors")
-    items_file = _file(output_dir, subject, method, "latents", ".tsv")
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json")
+    latents_file = decoding_file(output_dir, subject, method, "latents", ".safetensors")
+    items_file = decoding_file(output_dir, subject, method, "latents", ".tsv")
     again = "Run the participant level again."
     for file in (sidecar_file, latents_file, items_file):
         if not file.is_file():

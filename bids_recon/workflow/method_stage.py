@@ -13,12 +13,14 @@ import pandas as pd
 from bids_recon.config import Settings
 from bids_recon.dataset.stimuli import PictureSequence, find_pictures, read_picture
 from bids_recon.dataset.stimulus_spec import names_file
-from bids_recon.methods.base import Method, MethodOptions
+from bids_recon.methods.base import Method
 from bids_recon.outputs.names import label
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
 from bids_recon.workflow.latents_store import read_decoded, read_regions, write_decoded, write_regions
+from bids_recon.workflow.method_settings import method_options, options_record
 from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.responses import ResponseResult
+from bids_recon.workflow.reuse import FLOOR, decode_again
 from bids_recon.workflow.scoring import Scores, TrueLatents, score
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
 
@@ -57,26 +59,16 @@ class MethodResult:
     warnings: list[str]
 
 
-def method_options(settings: Settings) -> MethodOptions:
-    """The part of the settings that methods read."""
-    return MethodOptions(
-        decoder=settings.decoder,
-        legacy_test_statistics=settings.legacy_test_statistics,
-        seed=settings.seed,
-        device=settings.device,
-        extra={"n_components": settings.n_components, "image_size": settings.image_size},
-    )
-
-
 def run_method(
     settings: Settings, plan: ParticipantPlan, result: ResponseResult, cache: StageCache, method: str
 ) -> MethodResult:
     """Decode with one method, or find it done; then score."""
     assert plan.split is not None
     extra = [] if settings.extra_images is None else find_pictures(settings.extra_images)
+    earlier = plan.earlier.get(method)
     decoding = DecodingPlan(
         method,
-        method_options(settings),
+        method_options(settings) if earlier is None else earlier.options,
         plan.split,
         plan.stimuli,
         PictureSequence(extra, read_picture),
@@ -87,10 +79,22 @@ def run_method(
     sidecar = _sidecar(settings, plan, result, decoding, extra)
     stage, key = f"decode_{label(method)}", _key(settings.output_dir, plan, result, decoding, extra, sidecar)
     if not cache.outputs(stage, key):
-        decoded, methods = decode(result.responses, decoding)
+        if earlier is None:
+            decoded, methods = decode(result.responses, decoding)
+        else:
+            decoded = decode_again(
+                result.responses,
+                earlier,
+                plan.split,
+                average=settings.average_trials,
+                n_shuffles=settings.n_shuffles,
+                seed=settings.seed,
+            )
+            methods = {earlier.fold.name: earlier.method}
         regions = _regions(result, decoding, decoded, methods)
         written = [write_regions(settings.output_dir, plan.subject, method, regions)]
-        written += write_decoded(settings.output_dir, plan.subject, method, decoded, sidecar)
+        voxels = result.responses.voxels
+        written += write_decoded(settings.output_dir, plan.subject, method, decoded, sidecar, voxels)
         cache.finish(stage, key, written)
     # What follows uses what is on disk, as the group level will, so that both see the same.
     decoded, _ = read_decoded(settings.output_dir, plan.subject, method)
@@ -109,7 +113,7 @@ def _key(
     extra: list[Path],
     sidecar: dict[str, Any],
 ) -> str:
-    responses = result.responses
+    responses, earlier = result.responses, plan.earlier.get(decoding.method)
     return stage_key(
         {
             "output": str(output_dir.resolve()),
@@ -125,6 +129,7 @@ def _key(
             "extra": [fingerprint(path) for path in extra],
             "method": decoding.method,
             "options": decoding.options,
+            "decoders": [fingerprint(path) for path in earlier.files] if earlier else None,
             "zscore": decoding.zscore,
             "average_trials": decoding.average_trials,
             "n_shuffles": decoding.n_shuffles,
@@ -166,6 +171,7 @@ def _sidecar(
     decoding: DecodingPlan,
     extra: list[Path],
 ) -> dict[str, Any]:
+    earlier = plan.earlier.get(decoding.method)
     return {
         "Simulated": plan.simulated,
         "StimulusSpec": _spec_to_load_again(settings, plan),
@@ -175,15 +181,34 @@ def _sidecar(
                   for fold in decoding.split.folds},
         "LeakAuditPassed": plan.audit.passed if plan.audit else None,
         "ResponsesFrom": plan.source,
-        "Standardisation": {"mode": result.zscore, "statistics": _statistics(settings)},
-        "LegacyTestStatistics": settings.legacy_test_statistics,
+        "Standardisation": {"mode": result.zscore, "statistics": _statistics(settings)}
+        if earlier is None
+        else earlier.sidecar["Standardisation"],
+        "LegacyTestStatistics": decoding.options.legacy_test_statistics,
         "AveragedTestTrials": settings.average_trials,
         "Regions": {name: int(member.sum()) for name, member in result.responses.voxels.rois.items()},
         "Voxels": result.responses.voxels.n_voxels,
         "ExtraImages": len(extra),
         "Seed": settings.seed,
-        "MethodOptions": {"decoder": decoding.options.decoder, **decoding.options.extra},
+        "MethodOptions": options_record(decoding.options),
+        **_how_fitted(settings, plan, decoding),
     }  # fmt: skip
+
+
+def _how_fitted(settings: Settings, plan: ParticipantPlan, decoding: DecodingPlan) -> dict[str, Any]:
+    """Where decoders come from: what they were trained on here, or the earlier run."""
+    if settings.decoders is not None:
+        return {"DecodersFrom": str(settings.decoders.absolute()), "Floor": FLOOR}
+    return {
+        "Floor": "decoders fitted on shuffled training responses",
+        "TrainingPictures": {
+            fold.name: {
+                name: plan.stimuli.content_hash(name) if plan.stimuli.stimuli[name].available else ""
+                for name in fold.train
+            }
+            for fold in decoding.split.folds
+        },
+    }
 
 
 def _statistics(settings: Settings) -> str:

@@ -17,10 +17,13 @@ BOILERPLATE = (
     " {responses} The stimuli were split by the rule {split}; an audit before any fit looked for pictures"
     " shared between training and test. Means, deviations, penalties and latent spaces come from training"
     " trials only.",
-    "Every score is given beside its floor, the same procedure after the training responses were shuffled"
-    " among trials ({n_shuffles} times), and its ceiling, pictures rendered from true latents. Intervals are"
-    " 95 % bootstrap intervals over pictures. A realistic picture is not an accurate one.",
+    "Every score is given beside its floor, {floor} ({n_shuffles} times), and its ceiling, pictures rendered"
+    " from true latents. Intervals are 95 % bootstrap intervals over pictures. A realistic picture is not an"
+    " accurate one.",
 )
+
+SHUFFLED = "the same procedure after the training responses were shuffled among trials"
+PERMUTED = "the same decoders after the responses were permuted among the pictures of the test set"
 
 
 def run_context(
@@ -42,7 +45,11 @@ def run_context(
     )
     notes = [
         text.format(
-            version=bids_recon.__version__, responses=responses, split=split, n_shuffles=settings.n_shuffles
+            version=bids_recon.__version__,
+            responses=responses,
+            split=split,
+            n_shuffles=settings.n_shuffles,
+            floor=SHUFFLED if settings.decoders is None else PERMUTED,
         )
         for text in BOILERPLATE
     ]
@@ -50,11 +57,14 @@ def run_context(
         notes += [f"{name}: {make_method(name).reference}" for name in settings.method]
     if simulated:
         notes.append("The brain was simulated: no person was scanned, and no score here is a finding.")
+    if settings.decoders is not None:
+        notes.append(f"Nothing was fitted in this run: decoders are those of {settings.decoders}.")
     if settings.legacy_test_statistics:
         notes.append("Test-set statistics were used as in the publication (--legacy-test-statistics).")
     shown = {
         "method": ", ".join(settings.method) if not settings.responses_only else "none",
         "decoder": settings.decoder or "the method's own",
+        **({"decoders": f"fitted before, from {settings.decoders}"} if settings.decoders else {}),
         "split": split,
         "regions": ", ".join(settings.roi) or "all that were found",
         "estimator": settings.glm if source == "bold" else "responses were read",

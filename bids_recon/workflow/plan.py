@@ -13,7 +13,7 @@ from bids_recon.config import Settings
 from bids_recon.dataset.events import RunReport, read_events, trials_of_run
 from bids_recon.dataset.layout import BoldRun, find_runs, read_description
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
-from bids_recon.dataset.splits import Split, default_rule, make_split, parse_split
+from bids_recon.dataset.splits import Split, default_rule, make_split, parse_split, test_only
 from bids_recon.dataset.stimuli import StimulusSet, find_pictures, picture_hash, read_picture
 from bids_recon.dataset.stimulus_lookup import find_stimuli
 from bids_recon.dataset.stimulus_rules import SplitRule
@@ -23,6 +23,7 @@ from bids_recon.errors import DataError, ExitCode, NothingSelectedError
 from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.requests import resolve_regions
+from bids_recon.workflow.reuse import EarlierFit, read_earlier_fits
 
 BETAS = "betas"
 
@@ -71,6 +72,10 @@ class ParticipantPlan:
         ROI that will be used.
     missing : tuple of Missing
     warnings : tuple of str
+    description : dict
+        Of the data set.
+    earlier : dict of str to EarlierFit
+        Decoders of an earlier run, by method; empty when this run fits its own.
     """
 
     subject: str
@@ -87,6 +92,7 @@ class ParticipantPlan:
     missing: tuple[Missing, ...] = ()
     warnings: tuple[str, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, EarlierFit] = field(default_factory=dict)
 
     @property
     def simulated(self) -> bool:
@@ -130,8 +136,9 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         warnings += found
     stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
     split, audit = None, None
+    earlier = read_earlier_fits(settings, subject)
     try:
-        trials, split = make_split(trials, _rule(settings, spec, trials, warnings), seed=settings.seed)
+        trials, split = _split(settings, spec, trials, warnings)
     except (DataError, NothingSelectedError) as error:
         # Responses need no split, and a plan shows what else there is.
         planning = settings.dry_run and isinstance(error, NothingSelectedError)
@@ -140,7 +147,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         warnings.append(str(error))
         trials = trials.assign(set="none")
     if split is not None:
-        if settings.on_leak == "drop":
+        if settings.on_leak == "drop" and split.fits:
             split = split.without_shared(_content_key(stimuli))
         audit = audit_leaks(
             trials,
@@ -148,10 +155,15 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             stimuli,
             extra_hashes=_extra_hashes(settings.extra_images),
             legacy_test_statistics=settings.legacy_test_statistics,
+            trained_before={
+                name: known for fit in earlier.values() for name, known in fit.decoders.trained_on.items()
+            }
+            if earlier
+            else None,
         )
         missing += _missing_pictures(stimuli, split)
     masks = find_masks(settings.bids_dir, subject, settings.derivatives)
-    regions, region_warnings = resolve_regions(settings.roi, masks, space=space)
+    regions, region_warnings = ([], []) if earlier else resolve_regions(settings.roi, masks, space=space)
     warnings += region_warnings
     for region in regions:
         missing += [
@@ -168,11 +180,23 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         stimuli=stimuli,
         audit=audit,
         masks=masks,
-        regions=tuple(region.name for region in regions),
+        regions=tuple(region.name for region in regions) or (f"the decoders' of {settings.decoders}",),
         missing=tuple(dict.fromkeys(missing)),
         warnings=tuple(dict.fromkeys(warnings)),
         description=description,
+        earlier=earlier,
     )
+
+
+def _split(
+    settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]
+) -> tuple[pd.DataFrame, Split]:
+    if settings.decoders is None:
+        return make_split(trials, _rule(settings, spec, trials, warnings), seed=settings.seed)
+    if settings.split is None:
+        return test_only(trials)
+    trials, split = make_split(trials, parse_split(settings.split), seed=settings.seed)
+    return trials, split.tests_only()
 
 
 def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]) -> SplitRule:

@@ -72,6 +72,8 @@ def _source(plan: ParticipantPlan, settings: Settings) -> str:
 
 
 def _methods(settings: Settings) -> str:
+    if settings.decoders is not None:
+        return f"{', '.join(settings.method)} with the decoders of {settings.decoders}; nothing is fitted"
     return ", ".join(settings.method) + (f" (decoder {settings.decoder})" if settings.decoder else "")
 
 
@@ -104,7 +106,9 @@ def set_table(plan: ParticipantPlan) -> pd.DataFrame:
     """One row per set of the split: set, stimuli, trials, and presentations a stimulus (least and most)."""
     if plan.split is None:
         return pd.DataFrame()
-    sets: dict[str, set[str]] = {TRAIN: {name for fold in plan.split.folds for name in fold.train}}
+    sets: dict[str, set[str]] = {}
+    if plan.split.fits:
+        sets[TRAIN] = {name for fold in plan.split.folds for name in fold.train}
     sets.update({name: set(ids) for name, ids in plan.split.test_sets.items()})
     rows = []
     for name, ids in sets.items():

@@ -29,6 +29,7 @@ from bids_recon.rois.grids import open_image
 from bids_recon.rois.select import needs_brain, select_voxels
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.plan import BETAS, ParticipantPlan
+from bids_recon.workflow.reuse import check_grid, on_voxels, voxels_of
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
 
 LOGGER = logging.getLogger("bids_recon")
@@ -70,7 +71,9 @@ def _read(settings: Settings, plan: ParticipantPlan) -> ResponseResult:
         tasks=settings.task_id or None,
     )
     responses = Responses(found.data, plan.trials, found.voxels)
-    if settings.roi:
+    if plan.earlier:
+        responses = on_voxels(responses, voxels_of(plan.earlier), settings.derivatives[BETAS])
+    elif settings.roi:
         voxels = found.voxels
         chosen, more = select_voxels(
             settings.roi,
@@ -148,6 +151,8 @@ def _estimate(settings: Settings, plan: ParticipantPlan, cache: StageCache) -> R
                 remedy="Check that masks and runs lie on the same grid.",
             )
         responses = responses.restrict(usable)
+    if plan.earlier:
+        responses = on_voxels(responses, voxels_of(plan.earlier), settings.bids_dir)
     _write(settings, plan, responses, shift, cache, keys)
     return ResponseResult(responses, pd.DataFrame(rows), warnings, settings.zscore or "run")
 
@@ -158,6 +163,10 @@ def _voxels_of_bold(settings: Settings, plan: ParticipantPlan) -> tuple[VoxelSel
         for run, report in zip(plan.runs, plan.reports, strict=True)
         if run.bold is not None and report.n_trials
     ]
+    if plan.earlier:
+        wanted, grid = voxels_of(plan.earlier), open_image(bold_files[0])
+        check_grid(grid, wanted, bold_files[0])
+        return wanted, []
     brain = brain_mask(bold_files, None) if needs_brain(settings.roi, plan.masks, space=None) else None
     voxels, warnings = select_voxels(
         settings.roi, plan.masks, open_image(bold_files[0]), brain=brain, space=None

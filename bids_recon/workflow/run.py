@@ -19,7 +19,7 @@ from bids_recon.outputs.atomic import write_text
 from bids_recon.outputs.dataset import initialise_output
 from bids_recon.workflow.engine import Failure, run_all
 from bids_recon.workflow.group import run_group
-from bids_recon.workflow.method_stage import method_options
+from bids_recon.workflow.method_settings import method_options
 from bids_recon.workflow.participant import run_participant
 from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
 from bids_recon.workflow.plan_text import plan_text

@@ -80,9 +80,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 EXAMPLES = {
     "x": "participant-label session-label session-id task-id derivatives stimuli roi method stimulus-spec"
-    " split bids-filter-file bids-database-dir extra-images work-dir config-file glm decoder",
+    " split bids-filter-file bids-database-dir extra-images work-dir config-file glm decoder decoders",
     "3": "n-components image-size n-shuffles nprocs nthreads n-cpus omp-nthreads seed random-seed mem mem-mb"
-    " hrf-shift",
+    " hrf-shift alpha",
+    "gcv": "alpha-selection",
+    "target": "alpha-per",
+    "none": "rescale",
     "": "skip-bids-validation skip-bids-validator responses-only no-average-trials legacy-test-statistics"
     " stop-on-first-crash dry-run",
     "drop": "on-leak",

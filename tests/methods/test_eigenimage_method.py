@@ -112,7 +112,11 @@ def test_state_rebuilds_the_method(decoder: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (MethodOptions(decoder="lasso"), r"no decoder 'lasso'.*ridge, parametric-inversion"),
+        (
+            MethodOptions(decoder="lasso"),
+            r"no decoder 'lasso'.*ridge, unit-ridge, sparse, param",
+        ),
+        (MethodOptions(decoder="sparse", alpha=(1.0,)), "--alpha does not go with the decoder sparse"),
         (MethodOptions(extra={"n_components": 0}), "n_components .* is 0"),
         (MethodOptions(extra={"image_size": 2.5}), "image_size .* is 2.5"),
     ],

@@ -13,6 +13,7 @@ from bids_recon.dataset.stimuli import Stimulus, StimulusSet
 from bids_recon.errors import DataError
 from bids_recon.glm.responses import Responses
 from bids_recon.methods.base import MethodOptions
+from bids_recon.outputs.tensor_files import in_memory
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
 from bids_recon.workflow.scoring import TrueLatents, score
@@ -89,9 +90,10 @@ def test_test_trials_change_nothing_that_is_fitted(experiment):
     changed = responses.data.copy()
     changed[N_TRAIN:] = 1000.0 * np.random.default_rng(0).standard_normal(changed[N_TRAIN:].shape)
     after, _ = decode(replace(responses, data=changed), plan)
-    for space, arrays in before.folds[0].decoder_states.items():
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(array, after.folds[0].decoder_states[space][name])
+    for space, decoder in before.folds[0].decoders.items():
+        again = in_memory(after.folds[0].decoders[space].state())
+        for name, array in in_memory(decoder.state()).items():
+            np.testing.assert_array_equal(array, again[name])
     assert not np.array_equal(latents(before), latents(after))
 
 
