@@ -2,10 +2,10 @@
 
     python benchmarks/ridge.py [--json] [--quick]
 
-Every case is fitted on 3,000 trials and predicts 300 in a process of its own. A rate is the operations of the
-direct dual method (Gram matrix 2n²p, factor n³/3, dual coefficients 2n²t, predictions 2mnp + 2mnt) per second;
-it is held against the fastest product of two float32 matrices that numpy and torch manage here. Several cases
-do with fewer operations, so their rate can be above that of the product.
+Every case is fitted on 3,000 trials and predicts 300 in a process of its own. A rate is the operations of
+the direct dual method (Gram matrix 2n²p, factor n³/3, dual coefficients 2n²t, predictions 2mnp + 2mnt) per
+second, held against the fastest product of two float32 matrices that numpy and torch manage here. Several
+cases do with fewer operations, so their rate can be above that of the product.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ class Settings:
     alpha: tuple[float, ...] = ()
     alpha_selection: str | None = None
     alpha_per: str | None = None
+    noise_covariance: str | None = None
     rescale: str | None = None
     decoders: Path | None = None
     n_components: int = 120
@@ -73,6 +74,7 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "alpha_selection": ("k-fold", "leave-out", "gcv"),
     "alpha_per": ("space", "target"),
+    "noise_covariance": ("none", "diagonal", "shrunk"),
     "rescale": ("none", "out-of-fold"),
 }
 # Smallest values of whole numbers.
@@ -94,7 +96,7 @@ _SECTIONS = {
     ),
     "analysis": (
         "split on_leak roi glm hrf_shift zscore responses_only method decoder alpha alpha_selection alpha_per"
-        " rescale decoders n_components image_size"
+        " noise_covariance rescale decoders n_components image_size"
         " extra_images average_trials legacy_test_statistics n_shuffles seed"
     ),
     "execution": "work_dir nprocs omp_nthreads memory_mb device stop_on_first_crash",

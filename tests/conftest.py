@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+# Test data are small: more threads only wait for one another, above all where several processes test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

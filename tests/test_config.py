@@ -32,6 +32,7 @@ FULL = Settings(
     alpha=(1.5, 100.0),
     alpha_selection="gcv",
     alpha_per="target",
+    noise_covariance="shrunk",
     rescale="out-of-fold",
     decoders=Path("earlier"),
     n_components=7,

@@ -146,6 +146,10 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         help="one penalty for a latent space (default), or one for each target",
     )  # fmt: skip
     _add(
+        group, "--noise-covariance", choices=CHOICES["noise_covariance"],
+        help="covariance of voxel noise that the decoder parametric-inversion takes into account (none)",
+    )  # fmt: skip
+    _add(
         group, "--rescale", choices=CHOICES["rescale"],
         help="bring decoded latents to the spread of true ones, by out-of-fold predictions of training trials"
         " (default: what the method does)",
@@ -279,8 +283,8 @@ def _check_decoders(settings: Settings, folder: Path) -> None:
             remedy="Choose another output folder.",
         )
     fitting = (
-        *("decoder", "alpha", "alpha_selection", "alpha_per", "rescale", "roi", "zscore", "extra_images"),
-        "legacy_test_statistics",
+        *("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale"),
+        *("roi", "zscore", "extra_images", "legacy_test_statistics"),
     )
     if given := [name for name in fitting if getattr(settings, name)]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)

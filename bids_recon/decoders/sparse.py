@@ -120,7 +120,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         for chunk in problem.chunks():
             found, self.n_iter_[chunk.part] = self._solve(problem, chunk)
             stays = found != 0
-            scaled = found * problem.moments.inverse_scale[chunk.chosen]
+            scaled = found * chunk.scale
             offset[chunk.part] = chunk.targets.mean.cpu().numpy()
             counts[chunk.part] = stays.sum(dim=1).cpu().numpy()
             voxels.append(chunk.chosen[stays].to(torch.int32).cpu().numpy())
@@ -144,24 +144,26 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         units = torch.nonzero(chunk.targets.deviation)[:, 0]
         if self.n_chosen_ == 0 or len(units) == 0:
             return weights, made
-        systems = problem.systems(torch.float64)
+        systems, right_sides = problem.systems(torch.float64), chunk.right_sides
         batches = list(torch.split(units, BATCH[weights.device.type]))
 
         def solve_batch(batch: torch.Tensor) -> ArdFit:
-            return self._solve_batch(systems, chunk, batch)
+            return self._solve_batch(systems, chunk, right_sides, batch)
 
         for batch, fit in zip(batches, map_on_threads(solve_batch, batches, weights.device), strict=True):
             weights[batch] = fit.weights * chunk.targets.deviation[batch, None]
             made[batch.cpu().numpy()] = fit.n_iterations.cpu().numpy()
         return weights, made
 
-    def _solve_batch(self, systems: UnitSystems, chunk: UnitChunk, batch: torch.Tensor) -> ArdFit:
+    def _solve_batch(
+        self, systems: UnitSystems, chunk: UnitChunk, right_sides: torch.Tensor, batch: torch.Tensor
+    ) -> ArdFit:
         deviation, chosen = chunk.targets.deviation[batch], chunk.chosen[batch]
         n_trials, k = len(chunk.targets.centred), chosen.shape[1]
         buffer = torch.zeros(len(batch), k, k, dtype=torch.float64, device=chosen.device)
         return fit_ard(
             systems.gather(chosen, buffer),
-            chunk.products[batch].gather(1, chosen) / deviation[:, None],
+            right_sides[batch] / deviation[:, None],
             torch.full_like(deviation, n_trials - 1),
             n_trials,
             n_iterations=self.n_iterations,

@@ -31,15 +31,23 @@ class UnitChunk:
         Which of the targets they are.
     targets : UnitTargets
     products : tensor (n_units, n_voxels) float64
-        Inner products of centred targets and scaled voxels.
+        Inner products of centred targets and voxels, not scaled.
     chosen : tensor (n_units, n_chosen) int64
         Voxels of each unit, increasing.
+    scale : tensor (n_units, n_chosen) float64
+        What the chosen voxels are multiplied with.
     """
 
     part: slice
     targets: UnitTargets
     products: torch.Tensor
     chosen: torch.Tensor
+    scale: torch.Tensor
+
+    @property
+    def right_sides(self) -> torch.Tensor:
+        """Inner products (n_units, n_chosen) float64 of targets with their chosen, scaled voxels."""
+        return self.products.gather(1, self.chosen) * self.scale
 
 
 @dataclass(frozen=True)
@@ -113,4 +121,5 @@ class UnitProblem:
             values = read_columns(self.targets, part, np.dtype(np.float64))
             targets = UnitTargets.of(values, self.moments.mean.device)
             products = self.moments.products(targets.centred)
-            yield UnitChunk(part, targets, products, choose_voxels(products, self.moments, self.n_chosen))
+            chosen = choose_voxels(products, self.moments, self.n_chosen)
+            yield UnitChunk(part, targets, products, chosen, self.moments.inverse_scale[chosen])

@@ -107,7 +107,7 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         voxels, weights = [], []
         for chunk in problem.chunks():
             solution = self._solve(problem, chunk)
-            scaled = solution.weights * problem.moments.inverse_scale[chunk.chosen]
+            scaled = solution.weights * chunk.scale
             offset[chunk.part] = solution.offset.cpu().numpy()
             voxels.append(chunk.chosen.to(torch.int32).cpu().numpy().reshape(-1))
             weights.append(scaled.to(problem.moments.responses.dtype).cpu().numpy().reshape(-1))
@@ -122,15 +122,15 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         mean = moments.mean if self.penalise_intercept and not self.standardise else None
         if self.n_chosen_ < len(moments.varying):
             systems = problem.systems(moments.responses.dtype)
-            return solve_units(systems, chunk.chosen, chunk.products, chunk.targets, self.alpha, mean)
+            return solve_units(systems, chunk.chosen, chunk.right_sides, chunk.targets, self.alpha, mean)
         # All units have the same voxels: double precision costs little then.
         voxels = moments.varying
         factor = problem.work.get(
             ("unit-ridge-factor", self.alpha, *problem.key),
-            lambda: torch.linalg.cholesky(problem.systems(torch.float64).penalised(voxels, self.alpha)),
+            lambda: torch.linalg.cholesky(problem.systems(torch.float64).penalised(voxels, self.alpha).mT),
         )
         means = None if mean is None else mean[voxels]
-        return solve_together(factor, chunk.products[:, voxels], chunk.targets, self.alpha, means)
+        return solve_together(factor, chunk.right_sides, chunk.targets, self.alpha, means)
 
     @property
     def coef_(self) -> NDArray[np.floating]:

@@ -48,7 +48,7 @@ class UnitSolution:
 def solve_units(
     systems: UnitSystems,
     chosen: torch.Tensor,
-    products: torch.Tensor,
+    right: torch.Tensor,
     targets: UnitTargets,
     alpha: float,
     voxel_mean: torch.Tensor | None,
@@ -60,8 +60,8 @@ def solve_units(
     systems : UnitSystems
         Its precision is that of the solution.
     chosen : tensor (n_units, k) int64
-    products : tensor (n_units, n_voxels) float64
-        Inner products of centred targets and scaled voxels.
+    right : tensor (n_units, k) float64
+        Inner products of centred targets and the scaled voxels chosen.
     targets : UnitTargets
     alpha : float
         Penalty, above zero.
@@ -70,7 +70,7 @@ def solve_units(
     """
     n_units, k = chosen.shape
     device, dtype = systems.whole.device, systems.whole.dtype
-    sides = [products.gather(1, chosen)] + ([] if voxel_mean is None else [voxel_mean[chosen]])
+    sides = [right] + ([] if voxel_mean is None else [voxel_mean[chosen]])
     solved = torch.stack(sides, dim=1).to(dtype)
     size = max(1, min(n_units, BATCH_BYTES[device.type] // max(1, k * k * dtype.itemsize)))
 
@@ -90,17 +90,16 @@ def solve_units(
 
 def solve_together(
     factor: torch.Tensor,
-    products: torch.Tensor,
+    right: torch.Tensor,
     targets: UnitTargets,
     alpha: float,
     voxel_mean: torch.Tensor | None,
 ) -> UnitSolution:
     """Solve all units on the same voxels.
 
-    As `solve_units`, with the Cholesky factor (k, k) of the voxels and with products (n_units, k) and means
-    (k,) of these voxels only.
+    As `solve_units`, with the Cholesky factor (k, k) of these voxels and the means (k,) of them only.
     """
-    weights = torch.cholesky_solve(products.T.to(factor.dtype), factor).T
+    weights = torch.cholesky_solve(right.T.to(factor.dtype), factor).T
     if voxel_mean is None:
         return UnitSolution(weights, targets.mean)
     of_mean = torch.cholesky_solve(voxel_mean[:, None].to(factor.dtype), factor).T

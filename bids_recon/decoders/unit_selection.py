@@ -57,6 +57,7 @@ def choose_voxels(products: torch.Tensor, moments: VoxelMoments, n_chosen: int) 
     n_chosen : int
     """
     strength = (products * moments.inverse_norm).abs_()
-    strength.masked_fill_(moments.inverse_norm == 0, -1.0)
+    if not moments.inverse_norm.all():
+        strength.masked_fill_(moments.inverse_norm == 0, -1.0)
     chosen = torch.topk(strength, n_chosen, dim=1, sorted=False).indices
     return torch.sort(chosen, dim=1).values

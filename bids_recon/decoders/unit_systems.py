@@ -22,7 +22,8 @@ class UnitSystems:
     Attributes
     ----------
     whole : tensor (n_voxels, n_voxels) or (n_trials, n_voxels)
-        The Gram matrix of all voxels; or, if there are too many voxels, their centred and scaled responses.
+        The Gram matrix of all voxels, in its upper triangle; or, if there are too many voxels, their centred
+        and scaled responses.
     is_gram : bool
         Which of them it is.
     """
@@ -41,14 +42,14 @@ class UnitSystems:
         return cls(work.get(("unit-systems", dtype, *key), lambda: make(dtype)), is_gram)
 
     def of_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
-        """Inner products (k, k) of the voxels (k,) given."""
+        """Inner products (k, k) of increasing voxels (k,), in the upper triangle."""
         if self.is_gram:
             return self.whole[voxels][:, voxels]
         design = self.whole[:, voxels]
         return design.T @ design
 
     def penalised(self, voxels: torch.Tensor, alpha: float) -> torch.Tensor:
-        """Inner products (k, k) of the voxels (k,) given, with α added to the diagonal."""
+        """Inner products (k, k) of increasing voxels (k,), in the upper triangle, with α on the diagonal."""
         system = self.of_voxels(voxels)
         system.diagonal().add_(alpha)
         return system

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-# Voxels that are turned into double precision at a time.
-BLOCK = 2048
+# Voxels that are turned into double precision, or multiplied with those after them, at a time.
+BLOCK = 512
 # np.var below this counts as constant in responses as given, as it does in FastL2LiR.
 SMALLEST_VARIANCE = 1e-8
 
@@ -22,8 +23,8 @@ class VoxelMoments:
         As given, on the device.
     mean, inverse_scale, inverse_norm : tensor (n_voxels,) float64
         Voxels are centred and multiplied by the inverse scale: one over their deviation (ddof 1) if they are
-        standardised, else one. The inverse norm makes the scaled voxels columns of length one. Both are zero
-        for voxels that do not vary.
+        standardised, else one. The inverse norm is one over the length of a centred column. Both are zero for
+        voxels that do not vary.
     """
 
     responses: torch.Tensor
@@ -52,7 +53,7 @@ class VoxelMoments:
             varies = squares / n_trials >= SMALLEST_VARIANCE
         scale = deviation if standardise else torch.ones_like(deviation)
         inverse_scale = torch.where(varies, 1 / scale, 0.0)
-        inverse_norm = torch.where(varies, scale / torch.sqrt(squares), 0.0)
+        inverse_norm = torch.where(varies, 1 / torch.sqrt(squares), 0.0)
         return cls(responses, mean, inverse_scale, inverse_norm)
 
     @property
@@ -68,27 +69,35 @@ class VoxelMoments:
         return scaled
 
     def products(self, targets: torch.Tensor) -> torch.Tensor:
-        """Inner products (n_targets, n_voxels) float64 of centred targets and scaled voxels.
+        """Inner products (n_targets, n_voxels) float64 of centred targets and voxels, not scaled.
 
         `targets` (n_trials, n_targets) float64 have to be centred: the means of voxels then drop out.
         """
         n_voxels = self.responses.shape[1]
         found = torch.empty(targets.shape[1], n_voxels, dtype=torch.float64, device=targets.device)
         for part in blocks(n_voxels):
-            found[:, part] = matmul(targets.T, self.responses[:, part].double())
-        return found.mul_(self.inverse_scale)
+            multiply(targets.T, self.responses[:, part], into=found[:, part])
+        return found
 
     def gram(self, dtype: torch.dtype) -> torch.Tensor:
-        """Inner products (n_voxels, n_voxels) of centred and scaled voxels."""
+        """Inner products (n_voxels, n_voxels) of centred and scaled voxels, in the upper triangle.
+
+        Square blocks of `BLOCK` voxels on the diagonal are complete; zero is below them.
+        """
         design = self.design(dtype)
-        return matmul(design.T, design)
+        n_voxels = design.shape[1]
+        gram = torch.zeros(n_voxels, n_voxels, dtype=dtype, device=design.device)
+        for part in blocks(n_voxels):
+            multiply(design[:, part].T, design[:, part.start :], into=gram[part, part.start :])
+        return gram
 
 
-def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Matrix product; on the CPU by numpy, which has a faster BLAS and does half of the work for A.T @ A."""
-    if a.device.type != "cpu":
-        return a @ b
-    return torch.from_numpy(a.numpy() @ b.numpy())
+def multiply(a: torch.Tensor, b: torch.Tensor, into: torch.Tensor) -> None:
+    """Matrix product in the precision of `a`; on the CPU by numpy, whose BLAS is faster than that of torch."""
+    if a.device.type == "cpu":
+        np.matmul(a.numpy(), b.numpy().astype(into.numpy().dtype, copy=False), out=into.numpy())
+    else:
+        into.copy_(a @ b.to(a.dtype))
 
 
 def blocks(n_voxels: int) -> list[slice]:

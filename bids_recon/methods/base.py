@@ -69,6 +69,8 @@ class MethodOptions:
         method's own.
     alpha_selection, alpha_per : str or None
         How and for what penalties are chosen (see `RidgeDecoder`); None for the method's own.
+    noise_covariance : str or None
+        Of the parametric inversion (see `ParametricInversion`); None for the method's own.
     rescale : {"none", "out-of-fold"} or None
         Whether decoded latents are rescaled to the spread of true ones; None for what the method does.
     legacy_test_statistics : bool
@@ -85,6 +87,7 @@ class MethodOptions:
     alpha: tuple[float, ...] = ()
     alpha_selection: str | None = None
     alpha_per: str | None = None
+    noise_covariance: str | None = None
     rescale: str | None = None
     legacy_test_statistics: bool = False
     seed: int = 0

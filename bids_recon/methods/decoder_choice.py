@@ -6,7 +6,6 @@ from typing import Any
 
 from bids_recon.decoders.registry import decoder_class
 from bids_recon.decoders.rescaling import RescaledDecoder
-from bids_recon.decoders.ridge import RidgeDecoder
 from bids_recon.errors import UsageError
 from bids_recon.methods.base import Decoder, MethodOptions
 
@@ -48,28 +47,31 @@ def choose_decoder(
 
 def _given(name: str, options: MethodOptions) -> dict[str, Any]:
     """Parameters of a decoder that follow from the options."""
-    chosen = [key for key in ("alpha_selection", "alpha_per") if getattr(options, key) is not None]
-    if chosen and name != RidgeDecoder.name:
-        raise UsageError(
-            f"--{chosen[0].replace('_', '-')} does not go with the decoder {name}: only ridge chooses one"
-        )
+    belongs = {
+        "alpha": ("ridge", "unit-ridge"),
+        "alpha_selection": ("ridge",),
+        "alpha_per": ("ridge",),
+        "noise_covariance": ("parametric-inversion",),
+    }
+    for option, decoders in belongs.items():
+        if getattr(options, option) not in (None, ()) and name not in decoders:
+            raise UsageError(
+                f"--{option.replace('_', '-')} does not go with the decoder {name}",
+                remedy=f"It belongs to: {', '.join(decoders)}.",
+            )
     if name == "parametric-inversion":
-        if options.alpha:
-            raise UsageError("--alpha does not go with the decoder parametric-inversion: it has no penalty")
-        return {"centre": "test", "include_constant": True} if options.legacy_test_statistics else {}
-    if name == "sparse":
-        if options.alpha:
-            raise UsageError("--alpha does not go with the decoder sparse: it learns its penalties")
-        return {"device": options.device}
-    if name == "unit-ridge":
-        if len(options.alpha) > 1:
-            raise UsageError("the decoder unit-ridge takes one --alpha, it does not choose among several")
-        return {"device": options.device} | ({"alpha": options.alpha[0]} if options.alpha else {})
-    params: dict[str, Any] = {"device": options.device, "seed": options.seed}
-    if options.alpha:
-        params["alphas"] = options.alpha
-    if options.alpha_selection:
-        params["selection"] = options.alpha_selection
-    if options.alpha_per:
-        params["alpha_per"] = options.alpha_per
-    return params
+        published = options.legacy_test_statistics
+        params = {"centre": "test", "include_constant": True} if published else {}
+        covariance = options.noise_covariance
+        return params | ({"noise_covariance": covariance} if covariance else {})
+    if name == "ridge":
+        known = {
+            "alphas": options.alpha,
+            "selection": options.alpha_selection,
+            "alpha_per": options.alpha_per,
+        }
+        chosen = {key: value for key, value in known.items() if value}
+        return {"device": options.device, "seed": options.seed, **chosen}
+    if len(options.alpha) > 1:
+        raise UsageError(f"the decoder {name} takes one --alpha, it does not choose among several")
+    return {"device": options.device} | ({"alpha": options.alpha[0]} if options.alpha else {})

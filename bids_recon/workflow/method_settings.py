@@ -9,7 +9,7 @@ from bids_recon.config import Settings
 from bids_recon.methods.base import MethodOptions
 
 # Fields of their own in `MethodOptions`; the others are settings of single methods.
-_OWN = ("decoder", "alpha", "alpha_selection", "alpha_per", "rescale")
+_OWN = ("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale")
 
 
 def method_options(settings: Settings) -> MethodOptions:
@@ -19,6 +19,7 @@ def method_options(settings: Settings) -> MethodOptions:
         alpha=settings.alpha,
         alpha_selection=settings.alpha_selection,
         alpha_per=settings.alpha_per,
+        noise_covariance=settings.noise_covariance,
         rescale=settings.rescale,
         legacy_test_statistics=settings.legacy_test_statistics,
         seed=settings.seed,

@@ -85,7 +85,7 @@ EXAMPLES = {
     " hrf-shift alpha",
     "gcv": "alpha-selection",
     "target": "alpha-per",
-    "none": "rescale",
+    "none": "rescale noise-covariance",
     "": "skip-bids-validation skip-bids-validator responses-only no-average-trials legacy-test-statistics"
     " stop-on-first-crash dry-run",
     "drop": "on-leak",

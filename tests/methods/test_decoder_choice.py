@@ -26,6 +26,11 @@ from bids_recon.methods.decoder_choice import choose_decoder
         ({"decoder": "unit-ridge", "alpha": (5.0,)}, "unit-ridge", {"alpha": 5.0}),
         ({"decoder": "sparse", "device": "cpu"}, "sparse", {"device": "cpu", "n_iterations": 200}),
         ({"decoder": "parametric-inversion"}, "parametric-inversion", {"centre": "training"}),
+        (
+            {"decoder": "parametric-inversion", "noise_covariance": "shrunk"},
+            "parametric-inversion",
+            {"noise_covariance": "shrunk", "include_constant": False},
+        ),
     ],
 )
 def test_options_win_over_the_defaults_of_the_method(
@@ -59,9 +64,13 @@ def test_rescaling(rescaled: bool, options: dict[str, Any], statistics: str | No
     [
         ({"decoder": "forest"}, "no decoder 'forest'"),
         ({"decoder": "unit-ridge", "alpha": (1.0, 2.0)}, "takes one --alpha"),
-        ({"decoder": "parametric-inversion", "alpha": (1.0,)}, "has no penalty"),
-        ({"decoder": "sparse", "alpha": (1.0,)}, "learns its penalties"),
+        (
+            {"decoder": "parametric-inversion", "alpha": (1.0,)},
+            "inversion. It belongs to: ridge, unit-ridge",
+        ),
+        ({"decoder": "sparse", "alpha": (1.0,)}, "--alpha does not go with the decoder sparse"),
         ({"decoder": "sparse", "alpha_selection": "gcv"}, "--alpha-selection does not go with"),
+        ({"noise_covariance": "shrunk"}, "--noise-covariance does not go with the decoder ridge"),
         ({"decoder": "unit-ridge", "alpha_per": "target"}, "--alpha-per does not go with"),
     ],
 )
