@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import bids_recon
 from bids_recon.cli.parser import build_parser
@@ -29,7 +30,10 @@ from bids_recon.dataset.stimulus_spec import load_stimulus_spec, preset_names
 from bids_recon.dataset.toml_table import TomlTable
 from bids_recon.dataset.trials import TRIAL_COLUMNS
 from bids_recon.decoders.parametric_inversion import ParametricInversion
+from bids_recon.decoders.rescaling import RescaledDecoder
 from bids_recon.decoders.ridge import RidgeDecoder
+from bids_recon.decoders.sparse import SparseDecoder
+from bids_recon.decoders.unit_ridge import UnitRidgeDecoder
 from bids_recon.errors import ExitCode
 from bids_recon.glm.estimate import ESTIMATORS
 from bids_recon.methods.registry import BUILT_IN
@@ -298,6 +302,8 @@ def test_columns_are_documented_in_their_order(introduction, columns):
     ("introduction", "decoder"),
     [
         ("`Decoders`, for `ridge`:", RidgeDecoder(alphas=(1.0, 10.0))),
+        ("`Decoders`, for `unit-ridge`:", UnitRidgeDecoder()),
+        ("`Decoders`, for `sparse`:", SparseDecoder()),
         ("`Decoders`, for `parametric-inversion`:", ParametricInversion()),
     ],
 )
@@ -308,6 +314,14 @@ def test_what_decoders_report_is_documented(introduction, decoder):
     assert set(names_after(OUTPUTS, introduction)) == facts | {"warning"}
     named = re.search(rf"For `{decoder.name}`: ((?:`\w+`[,.]\s+)+)", OUTPUTS)
     assert named and set(re.findall(r"`(\w+)`", named[1])) == set(decoder.state())
+
+
+def test_what_rescaled_decoders_report_is_documented():
+    rng = np.random.default_rng(0)
+    decoder = RescaledDecoder(RidgeDecoder([10.0]))
+    decoder.fit(rng.normal(size=(12, 5)), rng.normal(size=(12, 2)), np.arange(12))
+    facts = set(decoder.summary()) | {"warning"}
+    assert set(names_after(OUTPUTS, "`Decoders`, with `--rescale out-of-fold`:")) == facts
 
 
 def test_ignored_names_are_explained():
@@ -403,7 +417,7 @@ def test_arrays_are_documented(run):
 
 
 def test_example_that_reads_latents_works(run):
-    (code,) = blocks(OUTPUTS, "python")
+    code, _ = blocks(OUTPUTS, "python")
     assert code.count('"OUTPUT_DIR/') == 1
     seen: dict[str, Any] = {}
     exec(code.replace("OUTPUT_DIR", str(run / "out")), seen)
@@ -412,6 +426,43 @@ def test_example_that_reads_latents_works(run):
     images = pd.read_csv(run / "out" / "group" / "images.tsv", sep="\t", dtype=str)
     first = images[images["stimulus_id"] == seen["of_fold"]["stimulus_id"].iloc[0]]["file"].iloc[0]
     np.testing.assert_array_equal(seen["pictures"][0], np.asarray(Image.open(run / "out" / "group" / first)))
+
+
+def test_example_that_predicts_with_saved_decoders_works(run):
+    _, code = blocks(OUTPUTS, "python")
+    argv = [str(run / "bids"), str(run / "fitted"), "participant", "-w", str(run / "work")]
+    argv += ["--split", r"column:stim_file:train=p[0-5]\.png,test=p[67]\.png", "--n-shuffles", "2"]
+    assert main([*argv, "--nprocs", "1", "--skip-bids-validation", "--zscore", "all"]) == 0
+    seen: dict[str, Any] = {}
+    code = code.replace("OUTPUT_DIR", str(run / "fitted")).replace("BIDS_DIR", str(run / "bids"))
+    exec(code, seen)
+    stem = run / "fitted" / "sub-01" / "decoder" / "sub-01_desc-eigenimage_latents"
+    items = pd.read_csv(stem.with_suffix(".tsv"), sep="\t")
+    decoded = load_file(stem.with_suffix(".safetensors"))["predicted/0/eigenimage"]
+    for item, latent in zip(items["stimulus_id"], decoded, strict=True):
+        shown = (seen["responses"].trials["stimulus_id"] == item).to_numpy()
+        # Decoders are linear: the mean of latents is the latent of the mean.
+        np.testing.assert_allclose(seen["latents"][shown].mean(axis=0), latent, rtol=1e-3, atol=1e-2)
+
+
+def test_examples_of_decoders_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((30, 40)), rng.standard_normal((30, 6))
+    seen: dict[str, Any] = {
+        "X": X,
+        "Y": Y,
+        "X_new": X[:3],
+        "stimulus_ids": np.arange(30),
+        "ids": np.arange(30),
+    }
+    seen |= {"vision_latents": Y, "text_latents": Y[:, :2]}
+    saved = {}
+    for code in blocks(read("docs/decoders.md"), "python"):
+        exec(code, seen)
+        saved.setdefault("first", seen["latents"])
+    np.testing.assert_allclose(seen["latents"], saved["first"], rtol=1e-6, atol=1e-9)
+    assert seen["text"].predict(X).shape == (30, 2)
 
 
 # --- the project
