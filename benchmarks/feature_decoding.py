@@ -140,7 +140,9 @@ UNITS = dict.fromkeys(CASES, N_UNITS) | {"sparse": N_SPARSE_UNITS, "direct loop"
 def compare(cases: list[tuple[str, int]], rounds: int) -> list[Measurement]:
     """Seconds per unit of cases with their numbers of threads: the fastest of some rounds, each in turn."""
     arguments = ["--quick"] if QUICK else []
-    measured = [[measure(__file__, *case, arguments=arguments) for case in cases] for _ in range(rounds)]
+    measured = [
+        [measure(__file__, *case, repeats=2, arguments=arguments) for case in cases] for _ in range(rounds)
+    ]
     best = [min(runs, key=lambda run: run.seconds) for runs in zip(*measured, strict=True)]
     return [
         replace(run, name=f"{run.name}, {threads} thread(s)", seconds=run.seconds / UNITS[run.name])
@@ -149,7 +151,7 @@ def compare(cases: list[tuple[str, int]], rounds: int) -> list[Measurement]:
 
 
 def main() -> None:
-    as_json, rounds = "--json" in sys.argv, 1 if QUICK else 3
+    as_json, rounds = "--json" in sys.argv, 1 if QUICK else 2
     n = os.cpu_count() or 1
     ridge = compare(
         [

@@ -82,20 +82,20 @@ class VoxelMoments:
     def gram(self, dtype: torch.dtype) -> torch.Tensor:
         """Inner products (n_voxels, n_voxels) of centred and scaled voxels, in the upper triangle.
 
-        Square blocks of `BLOCK` voxels on the diagonal are complete; zero is below them.
+        Square blocks of `BLOCK` voxels on the diagonal are complete; what is below them has no meaning.
         """
         design = self.design(dtype)
         n_voxels = design.shape[1]
-        gram = torch.zeros(n_voxels, n_voxels, dtype=dtype, device=design.device)
+        gram = torch.empty(n_voxels, n_voxels, dtype=dtype, device=design.device)
         for part in blocks(n_voxels):
             multiply(design[:, part].T, design[:, part.start :], into=gram[part, part.start :])
         return gram
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor, into: torch.Tensor) -> None:
-    """Matrix product in the precision of `a`; on the CPU by numpy, whose BLAS is faster than that of torch."""
+    """Matrix product in the precision of `a`; on the CPU by numpy, whose BLAS is faster than torch's."""
     if a.device.type == "cpu":
-        np.matmul(a.numpy(), b.numpy().astype(into.numpy().dtype, copy=False), out=into.numpy())
+        np.matmul(a.numpy(), b.numpy().astype(a.numpy().dtype, copy=False), out=into.numpy())
     else:
         into.copy_(a @ b.to(a.dtype))
 
