@@ -11,8 +11,8 @@ from bids_recon.decoders.voxel_moments import VoxelMoments
 
 # A Gram matrix that takes more bytes than this is not made; small ones are computed from columns instead.
 LARGEST_GRAM = 4 * 2**30
-# Rows of the Gram matrix that are read for all units of a batch while they are in the cache; a whole number of
-# them makes up a block of the Gram matrix.
+# Rows of the Gram matrix that are read for all units of a batch while they are in the cache. They divide the
+# blocks of the Gram matrix, which are complete.
 ROWS = 256
 
 
