@@ -1,9 +1,9 @@
 """Positive definite systems, batches of them: Cholesky factor, solution, diagonal of the inverse.
 
-On the CPU these are LAPACK's own routines, called where scipy keeps them for other compiled code
-(`scipy.linalg.cython_lapack`). ctypes lets go of Python's global lock meanwhile, which `scipy.linalg` does
-not, and scipy's OpenBLAS is a third faster at this size than the MKL of torch. Elsewhere `torch.linalg` does
-the same.
+On the CPU these are routines of LAPACK and BLAS, called where scipy keeps them for other compiled code
+(`scipy.linalg.cython_lapack`, `cython_blas`). ctypes lets go of Python's global lock meanwhile, which
+`scipy.linalg` does not, and scipy's OpenBLAS is a third faster at this size than the MKL of torch. Elsewhere
+`torch.linalg` does the same.
 
 Matrices are stored row by row with their upper triangles filled. LAPACK, which counts column by column,
 takes them as lower triangles.
@@ -16,34 +16,45 @@ from functools import cache
 from typing import Any
 
 import torch
-from scipy.linalg import cython_lapack
+from scipy.linalg import cython_blas, cython_lapack
 
 PREFIX = {torch.float32: "s", torch.float64: "d"}
-# Their arguments are all pointers: of characters, of 32-bit integers or of numbers.
-N_ARGUMENTS = {"posv": 8, "potri": 5}
+# Arguments of each routine, all pointers: to characters, to 32-bit integers or to numbers.
+ROUTINES = {"potrf": (cython_lapack, 5), "potri": (cython_lapack, 5), "trsv": (cython_blas, 8)}
 
 
 @cache
 def _routine(name: str, dtype: torch.dtype) -> Any | None:
-    """LAPACK's routine as a function of pointers; None where scipy was built with other integers."""
-    capsule = cython_lapack.__pyx_capi__[PREFIX[dtype] + name]
+    """A routine as a function of pointers; None where scipy was built with other integers."""
+    module, n_arguments = ROUTINES[name]
+    capsule = module.__pyx_capi__[PREFIX[dtype] + name]
     text = ctypes.pythonapi.PyCapsule_GetName
     text.restype, text.argtypes = ctypes.c_char_p, [ctypes.py_object]
     address = ctypes.pythonapi.PyCapsule_GetPointer
     address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     signature = text(capsule)
-    if not signature.startswith(b"void (char *, int *, "):
+    if "int *" not in signature.decode() or "long" in signature.decode():
         return None
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * N_ARGUMENTS[name])(address(capsule, signature))
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)(address(capsule, signature))
 
 
-def _call(routine: Any, *arguments: int | torch.Tensor) -> None:
-    lower, info = ctypes.c_char(b"L"), ctypes.c_int(0)
-    held = [ctypes.c_int(one) if isinstance(one, int) else one for one in arguments]
-    pointers = [one.data_ptr() if isinstance(one, torch.Tensor) else ctypes.byref(one) for one in held]
-    routine(ctypes.byref(lower), *pointers, ctypes.byref(info))
-    if info.value:
-        raise torch.linalg.LinAlgError(f"the system is not positive definite (info {info.value})")
+def _call(routine: Any, *arguments: bytes | int | torch.Tensor) -> None:
+    """Call a routine with characters, whole numbers and tensors."""
+    held = [
+        one
+        if isinstance(one, torch.Tensor)
+        else (ctypes.c_char(one) if isinstance(one, bytes) else ctypes.c_int(one))
+        for one in arguments
+    ]
+    routine(*[one.data_ptr() if isinstance(one, torch.Tensor) else ctypes.byref(one) for one in held])
+
+
+def _factorise(routine: Any, k: int, matrix: torch.Tensor) -> None:
+    """Call potrf or potri on a matrix (k, k)."""
+    info = torch.zeros(1, dtype=torch.int32)
+    _call(routine, b"L", k, matrix, max(1, k), info)
+    if int(info):
+        raise torch.linalg.LinAlgError(f"the system is not positive definite (info {int(info)})")
 
 
 def solve(systems: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,13 +78,19 @@ def solve(systems: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, tor
     torch.linalg.LinAlgError
         When a matrix is not positive definite.
     """
-    _, n_sides, k = right.shape
-    posv = _routine("posv", systems.dtype) if systems.device.type == "cpu" else None
-    if posv is None:
+    k = right.shape[-1]
+    potrf, trsv = (
+        _routine(name, systems.dtype) if systems.device.type == "cpu" else None for name in ("potrf", "trsv")
+    )
+    if potrf is None or trsv is None:
         factor = torch.linalg.cholesky(systems.mT)
         return torch.cholesky_solve(right.mT, factor).mT, factor
     for matrix, sides in zip(systems, right, strict=True):
-        _call(posv, k, n_sides, matrix, max(1, k), sides, max(1, k))
+        _factorise(potrf, k, matrix)
+        # A right side at a time: faster than LAPACK's potrs, which is made for many.
+        for side in sides:
+            for transposed in (b"N", b"T"):
+                _call(trsv, b"L", transposed, b"N", k, matrix, max(1, k), side, 1)
     return right, systems.mT
 
 
@@ -83,5 +100,5 @@ def inverse_diagonal(factor: torch.Tensor) -> torch.Tensor:
     if potri is None:
         return torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1)
     for matrix in factor.mT:
-        _call(potri, factor.shape[-1], matrix, max(1, factor.shape[-1]))
+        _factorise(potri, factor.shape[-1], matrix)
     return factor.diagonal(dim1=-2, dim2=-1)

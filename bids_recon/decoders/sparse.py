@@ -117,7 +117,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         counts = np.zeros(self.n_targets_, dtype=np.int64)
         self.n_iter_ = np.zeros(self.n_targets_, dtype=np.int64)
         voxels, weights = [], []
-        for chunk in problem.chunks():
+        for chunk in problem.chunks(torch.float64):
             found, self.n_iter_[chunk.part] = self._solve(problem, chunk)
             stays = found != 0
             scaled = found * chunk.scale

@@ -30,8 +30,8 @@ class UnitChunk:
     part : slice
         Which of the targets they are.
     targets : UnitTargets
-    products : tensor (n_units, n_voxels) float64
-        Inner products of centred targets and voxels, not scaled.
+    products : tensor (n_units, n_voxels)
+        Inner products of centred targets and scaled voxels.
     chosen : tensor (n_units, n_chosen) int64
         Voxels of each unit, increasing.
     scale : tensor (n_units, n_chosen) float64
@@ -46,8 +46,8 @@ class UnitChunk:
 
     @property
     def right_sides(self) -> torch.Tensor:
-        """Inner products (n_units, n_chosen) float64 of targets with their chosen, scaled voxels."""
-        return self.products.gather(1, self.chosen) * self.scale
+        """Inner products (n_units, n_chosen) of targets with their chosen, scaled voxels."""
+        return self.products.gather(1, self.chosen)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,19 @@ class UnitProblem:
         """Source of the inner products between voxels."""
         return UnitSystems.of(self.moments, dtype, self.work, self.key)
 
-    def chunks(self) -> Iterator[UnitChunk]:
-        """Read targets and choose the voxels of each unit."""
+    def chunks(self, dtype: torch.dtype) -> Iterator[UnitChunk]:
+        """Read targets and choose the voxels of each unit; products are in the precision asked for."""
+        single = dtype == torch.float32
+        design = (
+            self.work.get(("unit-design", dtype, *self.key), lambda: self.moments.design(dtype))
+            if single
+            else None
+        )
         n_trials, n_targets = self.targets.shape
         n_rows = COPIES * (n_trials + len(self.moments.mean))
         for part in chunks(n_targets, n_rows, itemsize=8):
             values = read_columns(self.targets, part, np.dtype(np.float64))
             targets = UnitTargets.of(values, self.moments.mean.device)
-            products = self.moments.products(targets.centred)
-            chosen = choose_voxels(products, self.moments, self.n_chosen)
+            products = self.moments.products(targets.centred, design)
+            chosen = choose_voxels(products, self.moments, targets, self.n_chosen)
             yield UnitChunk(part, targets, products, chosen, self.moments.inverse_scale[chosen])

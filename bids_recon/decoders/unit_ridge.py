@@ -105,7 +105,10 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._one_target = problem.one_target
         offset = np.empty(self.n_targets_, dtype=responses.dtype)
         voxels, weights = [], []
-        for chunk in problem.chunks():
+        # All units have the same voxels where no more vary: double precision costs little then.
+        self._together = self.n_chosen_ == len(problem.moments.varying)
+        precision = torch.float64 if self._together else problem.moments.responses.dtype
+        for chunk in problem.chunks(precision):
             solution = self._solve(problem, chunk)
             scaled = solution.weights * chunk.scale
             offset[chunk.part] = solution.offset.cpu().numpy()
@@ -120,10 +123,9 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         moments = problem.moments
         # Standardised voxels have the mean zero, and the penalty of the intercept then acts on zero.
         mean = moments.mean if self.penalise_intercept and not self.standardise else None
-        if self.n_chosen_ < len(moments.varying):
+        if not self._together:
             systems = problem.systems(moments.responses.dtype)
             return solve_units(systems, chunk.chosen, chunk.right_sides, chunk.targets, self.alpha, mean)
-        # All units have the same voxels: double precision costs little then.
         voxels = moments.varying
         factor = problem.work.get(
             ("unit-ridge-factor", self.alpha, *problem.key),

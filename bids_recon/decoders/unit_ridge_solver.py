@@ -26,7 +26,7 @@ from bids_recon.decoders.workers import map_on_threads, shares
 
 # Bytes of the matrices of one batch of units: on the CPU what a processor's cache may hold, on a GPU enough
 # work to fill it.
-BATCH_BYTES = {"cpu": 32 * 2**20, "cuda": 2**30}
+BATCH_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def solve_units(
     systems : UnitSystems
         Its precision is that of the solution.
     chosen : tensor (n_units, k) int64
-    right : tensor (n_units, k) float64
+    right : tensor (n_units, k)
         Inner products of centred targets and the scaled voxels chosen.
     targets : UnitTargets
     alpha : float
@@ -70,8 +70,8 @@ def solve_units(
     """
     n_units, k = chosen.shape
     device, dtype = systems.whole.device, systems.whole.dtype
-    sides = [right] + ([] if voxel_mean is None else [voxel_mean[chosen]])
-    solved = torch.stack(sides, dim=1).to(dtype)
+    sides = [right.to(dtype)] + ([] if voxel_mean is None else [voxel_mean[chosen].to(dtype)])
+    solved = torch.stack(sides, dim=1)
     size = max(1, min(n_units, BATCH_BYTES[device.type] // max(1, k * k * dtype.itemsize)))
 
     def solve_share(share: slice) -> None:

@@ -43,21 +43,49 @@ class UnitTargets:
         return cls(centred, mean, torch.sqrt((centred**2).sum(dim=0) / (len(values) - 1)))
 
 
-def choose_voxels(products: torch.Tensor, moments: VoxelMoments, n_chosen: int) -> torch.Tensor:
+def choose_voxels(
+    products: torch.Tensor, moments: VoxelMoments, targets: UnitTargets, n_chosen: int
+) -> torch.Tensor:
     """Indices (n_units, n_chosen) int64 of the voxels with the largest |r|, increasing within each unit.
 
-    Constant voxels are never chosen; `n_chosen` is at most the number of the others.
+    Constant voxels are never chosen; `n_chosen` is at most the number of the others. Correlations in single
+    precision that are too close to the last one chosen are computed again in double precision, so that the
+    choice is that of double precision.
 
     Parameters
     ----------
-    products : tensor (n_units, n_voxels) float64
-        `VoxelMoments.products` of the units. Divided by the lengths of voxels they are the correlations, but
-        for a factor that all voxels of a unit share.
+    products : tensor (n_units, n_voxels)
+        `VoxelMoments.products` of the units.
     moments : VoxelMoments
+    targets : UnitTargets
     n_chosen : int
     """
-    strength = (products * moments.inverse_norm).abs_()
-    if not moments.inverse_norm.all():
-        strength.masked_fill_(moments.inverse_norm == 0, -1.0)
-    chosen = torch.topk(strength, n_chosen, dim=1, sorted=False).indices
-    return torch.sort(chosen, dim=1).values
+    strength = moments.strengths(products)
+    if n_chosen == 0:
+        return torch.empty((len(strength), 0), dtype=torch.int64, device=strength.device)
+    if strength.dtype == torch.float64:
+        chosen = torch.topk(strength, n_chosen, dim=1, sorted=False).indices
+        return torch.sort(chosen, dim=1).values
+    last = _nth_largest(strength, n_chosen)
+    n_trials = len(targets.centred)
+    length = targets.deviation.to(strength.dtype) * (n_trials - 1) ** 0.5
+    # Rounding of an inner product, as it is in practice, several times over.
+    doubt = length * n_trials**0.5 * torch.finfo(strength.dtype).eps
+    taken = strength >= (last - doubt)[:, None]
+    for unit in (taken.sum(dim=1, dtype=torch.int32) != n_chosen).nonzero()[:, 0].tolist():
+        close = taken[unit] & (strength[unit] <= last[unit] + doubt[unit])
+        voxels = close.nonzero()[:, 0]
+        missing = n_chosen - int(taken[unit].sum()) + len(voxels)
+        exact = moments.exact_strengths(targets.centred[:, unit], voxels)
+        close[voxels[torch.topk(exact, missing, sorted=False).indices]] = False
+        taken[unit] &= ~close
+    return taken.nonzero()[:, 1].view(len(strength), n_chosen)
+
+
+def _nth_largest(values: torch.Tensor, n: int) -> torch.Tensor:
+    """The n-th largest value of each row."""
+    if values.device.type == "cpu":
+        # Several times faster than torch's.
+        place = values.shape[1] - n
+        return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place].copy())
+    return torch.topk(values, n, dim=1, sorted=False).values.amin(dim=1)

@@ -13,7 +13,7 @@ from bids_recon.decoders.voxel_moments import VoxelMoments
 LARGEST_GRAM = 4 * 2**30
 # Rows of the Gram matrix that are read for all units of a batch while they are in the cache. They divide the
 # blocks of the Gram matrix, which are complete.
-ROWS = 256
+ROWS = 128
 
 
 @dataclass(frozen=True)

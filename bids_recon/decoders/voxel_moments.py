@@ -68,16 +68,33 @@ class VoxelMoments:
             scaled[:, part] = (self.responses[:, part].double() - self.mean[part]) * self.inverse_scale[part]
         return scaled
 
-    def products(self, targets: torch.Tensor) -> torch.Tensor:
-        """Inner products (n_targets, n_voxels) float64 of centred targets and voxels, not scaled.
+    def products(self, targets: torch.Tensor, design: torch.Tensor | None = None) -> torch.Tensor:
+        """Inner products (n_targets, n_voxels) of centred targets and scaled voxels.
 
-        `targets` (n_trials, n_targets) float64 have to be centred: the means of voxels then drop out.
+        `targets` (n_trials, n_targets) float64 have to be centred: the means of voxels then drop out. The
+        products are in float64, or in the precision of a `design` where one is given.
         """
         n_voxels = self.responses.shape[1]
-        found = torch.empty(targets.shape[1], n_voxels, dtype=torch.float64, device=targets.device)
+        kind = torch.float64 if design is None else design.dtype
+        found = torch.empty(targets.shape[1], n_voxels, dtype=kind, device=targets.device)
+        if design is not None:
+            multiply(targets.to(kind).T, design, into=found)
+            return found
         for part in blocks(n_voxels):
             multiply(targets.T, self.responses[:, part], into=found[:, part])
-        return found
+        return found.mul_(self.inverse_scale)
+
+    def strengths(self, products: torch.Tensor) -> torch.Tensor:
+        """Absolute correlations times the length of the target, (n_targets, n_voxels); -1 where constant."""
+        varies = self.inverse_scale > 0
+        length = torch.where(varies, self.inverse_norm / torch.where(varies, self.inverse_scale, 1.0), 0.0)
+        found = (products * length.to(products.dtype)).abs_()
+        return found if bool(varies.all()) else found.masked_fill_(~varies, -1.0)
+
+    def exact_strengths(self, targets: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """The same in float64 for one centred target (n_trials,) and some voxels."""
+        values = self.responses[:, voxels].double() - self.mean[voxels]
+        return (targets @ values * self.inverse_norm[voxels]).abs_()
 
     def gram(self, dtype: torch.dtype) -> torch.Tensor:
         """Inner products (n_voxels, n_voxels) of centred and scaled voxels, in the upper triangle.
