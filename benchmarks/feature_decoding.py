@@ -2,10 +2,10 @@
 
     python benchmarks/feature_decoding.py [--quick] [--json]
 
-1,200 trials of 4,500 voxels, 500 voxels for each unit, 1,000 and 4,000 units. Ratios are those of time per unit. `unit-ridge` is
-compared with FastL2LiR in its own precision, `sparse` with a direct loop over its equations: the published
-code of the sparse regression cannot be installed from a registry. It took 6.1 s per unit on this size on a
-quiet machine with two cores.
+1,200 trials of 4,500 voxels, 500 voxels for each unit, 1,000 and 4,000 units. Ratios are those of time per
+unit. `unit-ridge` is compared with FastL2LiR in its own precision, `sparse` with a direct loop over its
+equations: the published code of the sparse regression cannot be installed from a registry. It took 6.1 s per
+unit on this size on a quiet machine with two cores.
 """
 
 from __future__ import annotations
