@@ -15,6 +15,7 @@ from bids_recon.errors import DataError, NothingSelectedError, UsageError
 
 TRAIN = "train"
 HELD_OUT = "heldout"
+BY_PATTERN = frozenset({"session", "task", "column"})
 NOTHING_FITTED = "none: every picture is decoded"
 GRAMMAR = (
     "Write session:train=REGEX,NAME=REGEX or task:... or column:COLUMN:train=REGEX,NAME=REGEX"
@@ -69,10 +70,6 @@ class Split:
         """Whether anything trains."""
         return any(fold.train for fold in self.folds)
 
-    def tests_only(self) -> Split:
-        """The test sets, with nothing that trains."""
-        return Split(self.rule, tuple(replace(fold, train=()) for fold in self.folds))
-
     def without_shared(self, key: Callable[[str], str] = str) -> Split:
         """Drop from training what is also tested.
 
@@ -96,10 +93,16 @@ def rows_of(trials: pd.DataFrame, set_name: str, stimulus_ids: Iterable[str]) ->
     return (of_set & trials["stimulus_id"].isin(list(stimulus_ids))).to_numpy()
 
 
-def test_only(trials: pd.DataFrame) -> tuple[pd.DataFrame, Split]:
+def test_only(trials: pd.DataFrame, rule: SplitRule | None = None) -> tuple[pd.DataFrame, Split]:
     """Make every picture a test picture: for decoders that were fitted before.
 
-    What was seen and what was imagined are test sets of their own.
+    Without a rule, what was seen and what was imagined are test sets of their own.
+
+    Parameters
+    ----------
+    trials : DataFrame
+    rule : SplitRule, optional
+        By session, task or column: its test sets; what it would train on is left out.
 
     Returns
     -------
@@ -107,15 +110,29 @@ def test_only(trials: pd.DataFrame) -> tuple[pd.DataFrame, Split]:
         A copy with the column `set`: the kind of each trial, "none" for rows without a stimulus id.
     split : Split
         One fold without training stimuli.
+
+    Raises
+    ------
+    UsageError
+        When the rule is of another kind.
+    NothingSelectedError
+        When nothing is left to decode.
     """
-    trials = trials.assign(set=trials["kind"].where(trials["stimulus_id"] != "", "none"))
+    if rule is not None and rule.kind not in BY_PATTERN:
+        raise UsageError(
+            f"--split {describe(rule)} makes no sense with --decoders: nothing is held out",
+            remedy="Leave it out, or name test sets by session, task or column.",
+        )
+    sets = trials["kind"] if rule is None else _sets_by_pattern(trials, rule).replace(TRAIN, "none")
+    trials = trials.assign(set=sets.where(trials["stimulus_id"] != "", "none"))
     test = {
-        str(kind): tuple(dict.fromkeys(own["stimulus_id"]))
-        for kind, own in trials[trials["set"] != "none"].groupby("set", sort=False)
+        str(name): tuple(dict.fromkeys(own["stimulus_id"]))
+        for name, own in trials[trials["set"] != "none"].groupby("set", sort=False)
     }
     if not test:
         raise NothingSelectedError("there are no trials with pictures to decode")
-    return trials, Split(NOTHING_FITTED, (Fold("0", (), test),))
+    rule_text = NOTHING_FITTED if rule is None else f"{describe(rule)}, of which nothing is fitted"
+    return trials, Split(rule_text, (Fold("0", (), test),))
 
 
 def parse_split(text: str) -> SplitRule:
@@ -164,7 +181,7 @@ def describe(rule: SplitRule) -> str:
         return f"kfold:{rule.k}"
     if rule.kind == "repeats":
         return f"repeats:{rule.count}"
-    if rule.kind in {"session", "task", "column"}:
+    if rule.kind in BY_PATTERN:
         sets = ",".join(f"{name}={pattern}" for name, pattern in {TRAIN: rule.train, **rule.test}.items())
         return f"column:{rule.column}:{sets}" if rule.kind == "column" else f"{rule.kind}:{sets}"
     return rule.kind
@@ -202,7 +219,7 @@ def make_split(trials: pd.DataFrame, rule: SplitRule, *, seed: int = 0) -> tuple
     """
     trials = trials.copy()
     seen = trials["stimulus_id"] != ""
-    if rule.kind in {"session", "task", "column"}:
+    if rule.kind in BY_PATTERN:
         trials["set"] = _sets_by_pattern(trials, rule).where(seen, "none")
         by_set = {
             name: tuple(dict.fromkeys(trials.loc[trials["set"] == name, "stimulus_id"]))

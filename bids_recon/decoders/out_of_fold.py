@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,26 +19,23 @@ class LeaveOutPredictions:
 
     Attributes
     ----------
-    decoder : fitted decoder
-        With a method `leave_out_predictions(rows, part)`, which gives (n_rows, width) numbers.
-    rows : ndarray (n_rows,) of int
-        Training trials.
-    n_latents : int
+    predict : callable
+        What `leave_out` of the decoder gave: (n_rows, width) numbers for a slice of the latents.
+    n_rows, n_latents : int
     """
 
-    decoder: Any
-    rows: NDArray[np.integer]
+    predict: Callable[[slice], NDArray[np.floating]]
+    n_rows: int
     n_latents: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n_rows, n_latents)."""
-        return len(self.rows), self.n_latents
+        return self.n_rows, self.n_latents
 
     def __getitem__(self, item: tuple[slice, slice]) -> NDArray[np.floating]:
         rows, part = item
-        predicted: NDArray[np.floating] = self.decoder.leave_out_predictions(self.rows, part)
-        return predicted[rows]
+        return self.predict(part)[rows]
 
 
 def some_stimuli(stimulus: NDArray[np.integer], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -39,10 +39,21 @@ def decoder_class(name: str) -> type[Any]:
 def describe_decoder(decoder: Any) -> dict[str, Any]:
     """Name and parameters of a decoder, JSON-ready, those of a decoder inside it too.
 
-    The parameters are what `from_state` of its class takes beside the arrays.
+    The parameters are what `from_state` of its class takes beside the arrays. The device is left out: it
+    belongs to the machine, not to the decoder.
     """
-    params = decoder.get_params(deep=False)
-    return {"name": decoder.name, "params": {key: _plain(value) for key, value in params.items()}}
+    params = {key: _plain(value) for key, value in decoder.get_params(deep=False).items() if key != "device"}
+    return {"name": getattr(decoder, "name", type(decoder).__name__), "params": params}
+
+
+def on_device(params: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Parameters of `describe_decoder` for a device, those of a decoder inside it too."""
+    inside = {
+        key: {**value, "params": on_device(value["params"], device)}
+        for key, value in params.items()
+        if _is_description(value)
+    }
+    return {**params, **inside, "device": device}
 
 
 def _plain(value: Any) -> Any:
@@ -61,15 +72,22 @@ def make_decoder(description: Mapping[str, Any]) -> Any:
     UsageError
         When there is no decoder of that name.
     """
-    params = {key: _made(value) for key, value in description["params"].items()}
-    return decoder_class(description["name"])(**params)
+    kind = decoder_class(description["name"])
+    known = {key: value for key, value in description["params"].items() if key in kind._get_param_names()}
+    return kind(**{key: _made(value) for key, value in known.items()})
+
+
+def _is_description(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"name", "params"}
 
 
 def _made(value: Any) -> Any:
-    return make_decoder(value) if isinstance(value, Mapping) and set(value) == {"name", "params"} else value
+    return make_decoder(value) if _is_description(value) else value
 
 
-def load_decoder(description: Mapping[str, Any], state: Mapping[str, NDArray[Any]]) -> Any:
+def load_decoder(
+    description: Mapping[str, Any], state: Mapping[str, NDArray[Any]], device: str = "auto"
+) -> Any:
     """Fitted decoder from what `describe_decoder` wrote and the arrays of its state.
 
     Raises
@@ -79,4 +97,4 @@ def load_decoder(description: Mapping[str, Any], state: Mapping[str, NDArray[Any
     DataError
         When an array is missing.
     """
-    return decoder_class(description["name"]).from_state(state, description["params"])
+    return decoder_class(description["name"]).from_state(state, on_device(description["params"], device))

@@ -17,11 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from bids_recon.decoders.out_of_fold import LeaveOutPredictions, refit_predictions, rows_of, some_stimuli
 from bids_recon.decoders.prediction_moments import PredictionMoments, prediction_moments, target_moments
-from bids_recon.decoders.registry import load_decoder, make_decoder
+from bids_recon.decoders.registry import decoder_class, make_decoder
 from bids_recon.decoders.ridge import stimulus_codes
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import RepeatedRows, Targets, as_targets, chunks
 from bids_recon.errors import DataError, UsageError
+from bids_recon.outputs.tensor_files import below
 
 STATISTICS = ("out-of-fold", "test")
 # Bytes that a number takes while it is rescaled: a few copies in double precision.
@@ -102,7 +103,7 @@ class RescaledDecoder(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """A decoder whose predictions are rescaled to the spread of true training latents.
 
     Out-of-fold predictions are exact leave-one-stimulus-out ones where the decoder gives them (a method
-    `leave_out_predictions`); else it is fitted again in folds of stimuli.
+    `leave_out`); else it is fitted again in folds of stimuli.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ class RescaledDecoder(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         shared = {} if work is None else {"work": work}
         self.decoder_ = clone(self.decoder).fit(X, targets, groups, **shared)
         self.target_mean_, self.target_std_ = target_moments(targets, stimulus)
-        self._leaves_out = hasattr(self.decoder_, "leave_out_predictions")
+        self._leaves_out = hasattr(self.decoder_, "leave_out")
         if self.statistics == "out-of-fold":
             self._measure(X, targets, stimulus)
         return self
@@ -187,7 +188,7 @@ class RescaledDecoder(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         rows = some_stimuli(stimulus, self.max_out_of_fold, np.random.default_rng(self.seed))
         predicted: Any
         if self._leaves_out:
-            predicted = LeaveOutPredictions(self.decoder_, rows, Y.shape[1])
+            predicted = LeaveOutPredictions(self.decoder_.leave_out(rows), len(rows), Y.shape[1])
         else:
             predicted = refit_predictions(self.decoder, X, Y, stimulus, rows, self.n_folds)
         codes = np.unique(stimulus[rows], return_inverse=True)[1].reshape(-1)
@@ -271,17 +272,14 @@ class RescaledDecoder(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             inside = params["decoder"]
             settings = {key: params[key] for key in cls._get_param_names() if key in params}
             rescaled = cls(**(settings | {"decoder": make_decoder(inside)}))
-            rescaled.decoder_ = load_decoder(inside, _below("decoder/", state))
+            kind = decoder_class(inside["name"])
+            rescaled.decoder_ = kind.from_state(below("decoder/", state), inside["params"])
             rescaled._one_target, rescaled._leaves_out = (bool(flag) for flag in state["flags"])
             if rescaled.statistics == "out-of-fold":
-                rescaled.moments_ = moments = PredictionMoments.from_state(_below("moments/", state))
+                rescaled.moments_ = moments = PredictionMoments.from_state(below("moments/", state))
                 rescaled.target_mean_, rescaled.target_std_ = moments.target_mean, moments.target_std
             else:
                 rescaled.target_mean_, rescaled.target_std_ = state["target_mean"], state["target_std"]
         except KeyError as error:
             raise DataError(f"the saved rescaled decoder lacks {error}") from error
         return rescaled
-
-
-def _below(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

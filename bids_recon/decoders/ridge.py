@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from bids_recon.decoders.device import find_device, to_device
+from bids_recon.decoders.device import find_device, numpy_dtype, to_device
 from bids_recon.decoders.ridge_choice import PenaltyChoice, Problem
 from bids_recon.decoders.ridge_predictor import StoredCoefficients, TargetSmoother
-from bids_recon.decoders.ridge_solver import RidgeFactor, Standardisation
+from bids_recon.decoders.ridge_solver import RidgeFactor, Standardisation, largest_eigenvalue, needs_double
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import CHUNK_BYTES, RepeatedRows, as_targets, chunks, read_columns
 from bids_recon.errors import DataError
@@ -149,10 +149,26 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         counts = np.bincount(stimulus)
         weights = 1.0 / counts[stimulus] if self.balance_stimuli else np.ones(n_trials)
         weights *= n_trials / weights.sum()
-        key = (self.name, hashlib.sha256(weights.tobytes()).digest(), self.standardise, device.type)
-        self._standard, factor = work.get(key, lambda: self._decompose(responses, weights, device))
+        of_responses = (self.name, hashlib.sha256(weights.tobytes()).digest(), self.standardise, device.type)
+        self._standard = work.get(
+            of_responses, lambda: Standardisation.of(responses, weights, self.standardise)
+        )
+
+        def standardised() -> NDArray[np.floating]:
+            return self._standard.apply(responses)
+
+        # With one penalty there is nothing to choose, and the solution looks after its own precision.
+        double = len(choice.alphas) > 1 and needs_double(
+            responses.shape,
+            float(choice.alphas[0]),
+            lambda: work.get(
+                (of_responses, "largest"), lambda: largest_eigenvalue(to_device(standardised(), device))
+            ),
+        )
+        key = (of_responses, "factor", double)
+        factor = work.get(key, lambda: RidgeFactor.of(standardised(), weights, device, double))
         self.n_trials_, self.n_stimuli_, self.n_targets_ = n_trials, len(counts), targets.shape[1]
-        problem = Problem(responses, targets, stimulus, weights, self.standardise, factor, work, key)
+        problem = Problem(responses, targets, stimulus, weights, self.standardise, factor, work, key, double)
         self.alphas_ = choice.alphas
         self.n_folds_ = choice.count_folds(self.n_stimuli_)
         self.alpha_, self.explained_variance_ = choice.choose(problem)
@@ -161,12 +177,6 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.x_mean_ = self._standard.mean
         self.n_constant_voxels_ = int(np.count_nonzero(self._standard.inverse_scale == 0))
         return self
-
-    def _decompose(
-        self, X: NDArray[np.floating], weights: NDArray[np.float64], device: torch.device
-    ) -> tuple[Standardisation, RidgeFactor]:
-        standard = Standardisation.of(X, weights, self.standardise)
-        return standard, RidgeFactor.of(standard.apply(X), weights, device)
 
     @staticmethod
     def _own_copy(targets: NDArray[Any]) -> NDArray[Any]:
@@ -186,7 +196,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         new = self._standardised(X)
         if out is None:
-            out = np.empty((len(new), self.n_targets_), dtype=new.numpy(force=True).dtype)
+            out = np.empty((len(new), self.n_targets_), dtype=numpy_dtype(new.dtype))
         for part, predicted in self._predictor.parts(new):
             out[:, part] = predicted
         return out[:, 0] if self._one_target else out
@@ -197,15 +207,18 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         responses = responses.astype(self._standard.mean.dtype, copy=False)
         return to_device(self._standard.apply(responses), find_device(self.device))
 
-    def leave_out_predictions(self, rows: ArrayLike, part: slice = slice(None)) -> NDArray[np.floating]:
-        """Latents (n_rows, width) of training trials by fits without their stimulus, with the penalty chosen.
+    def leave_out(self, rows: ArrayLike) -> Callable[[slice], NDArray[np.floating]]:
+        """Predict training trials by fits without their stimulus, with the penalty chosen; exactly.
 
         Parameters
         ----------
         rows : array (n_rows,) of int
             Training trials, by their place in X.
-        part : slice
-            Targets to predict.
+
+        Returns
+        -------
+        callable
+            Gives the latents (n_rows, width) of a slice of the targets.
 
         Raises
         ------
@@ -219,10 +232,12 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 "predictions of training trials need training targets, which a saved decoder does not hold",
                 remedy="Fit the decoder again.",
             )
-        chosen = np.asarray(rows)
-        if getattr(self, "_left_out", (None,))[0] != chosen.tobytes():
-            self._left_out = (chosen.tobytes(), smoother.leave_out(chosen, self._stimulus))
-        return np.concatenate([block for _, block in smoother.apply(self._left_out[1], part)], axis=1)
+        smoothers = smoother.leave_out(np.asarray(rows), self._stimulus)
+        return lambda part: np.concatenate([block for _, block in smoother.apply(smoothers, part)], axis=1)
+
+    def leave_out_predictions(self, rows: ArrayLike, part: slice = slice(None)) -> NDArray[np.floating]:
+        """Latents (n_rows, width) of training trials by fits without their stimulus: see `leave_out`."""
+        return self.leave_out(rows)(part)
 
     @property
     def intercept_(self) -> NDArray[np.floating]:

@@ -20,7 +20,7 @@ from bids_recon.decoders.ridge_selection import (
 )
 from bids_recon.decoders.ridge_solver import RidgeFactor
 from bids_recon.decoders.shared_work import SharedWork
-from bids_recon.decoders.targets import Targets, chunks
+from bids_recon.decoders.targets import Targets, chunks, read_columns
 from bids_recon.errors import UsageError
 
 SELECTIONS = ("k-fold", "leave-out", "gcv")
@@ -43,6 +43,8 @@ class Problem:
     work : SharedWork
     key : hashable
         Of the factor in `work`.
+    double : bool
+        Whether the penalties that are tried ask for double precision.
     """
 
     X: NDArray[np.floating]
@@ -53,6 +55,7 @@ class Problem:
     factor: RidgeFactor
     work: SharedWork
     key: Hashable
+    double: bool
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,7 @@ class PenaltyChoice:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Errors (n_alphas, width) of held-out targets, and of their training means (width,)."""
         factor = problem.factor
-        rows = np.asarray(targets[:, part], dtype=numpy_dtype(factor.dtype))
-        Y = to_device(rows, factor.design.device)
+        Y = to_device(read_columns(targets, part, numpy_dtype(factor.dtype)), factor.design.device)
         if self.selection == "k-fold":
             return self._fold_errors(problem, Y)
         basis = problem.work.get((problem.key, "basis"), lambda: Basis.of(factor))
@@ -184,7 +186,7 @@ class PenaltyChoice:
             held_out = problem.stimulus % n_folds == number
 
             def decompose(held_out: NDArray[np.bool_] = held_out) -> FoldFit:
-                return FoldFit.of(problem.X, problem.weights, held_out, problem.scale, device)
+                return FoldFit.of(problem.X, problem.weights, held_out, problem.scale, device, problem.double)
 
             key = (problem.key, "fold", np.packbits(held_out).tobytes())
             yield held_out, problem.work.get(key, decompose)

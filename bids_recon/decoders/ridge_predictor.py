@@ -100,7 +100,7 @@ class TargetSmoother:
 
     def _rows(self, part: slice) -> torch.Tensor:
         dtype = numpy_dtype(self.factor.design.dtype)
-        return to_device(np.asarray(self.targets[:, part], dtype=dtype), self.factor.design.device)
+        return to_device(read_columns(self.targets, part, dtype), self.factor.design.device)
 
     def _solved(self, part: slice, *, dual: bool) -> NDArray[Any]:
         """Coefficients (n_trials or n_voxels, width) of some targets."""

@@ -171,11 +171,12 @@ class FoldFit:
         held_out: NDArray[np.bool_],
         scale: bool,
         device: torch.device,
+        double: bool,
     ) -> FoldFit:
         """Decompose the training part of a fold; means, deviations and factor come from it alone."""
         training = X[~held_out]
         standard = Standardisation.of(training, weights[~held_out], scale)
-        factor = RidgeFactor.of(standard.apply(training), weights[~held_out], device)
+        factor = RidgeFactor.of(standard.apply(training), weights[~held_out], device, double)
         new = to_device(standard.apply(X[held_out]), device)
         V = factor.vectors
         if factor.dual:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,8 @@ ROWS = 512
 SMALL_SIDE = 1024
 # Largest ratio of eigenvalue to penalty at which single precision keeps predictions to 1e-5.
 SINGLE_PRECISION_LIMIT = 50.0
+# The same for held-out errors, of which the smallest of many is wanted: to a part in a hundred.
+SELECTION_LIMIT = 1e5
 
 
 def gram(A: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -50,6 +53,25 @@ def cross_gram(A: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> torch.Te
         part = slice(start, start + BLOCK)
         products += A[:, part].to(dtype) @ B[:, part].to(dtype).T
     return products
+
+
+def largest_eigenvalue(A: torch.Tensor, n_steps: int = 12) -> float:
+    """Largest eigenvalue of A Aᵀ, to a few percent from below, by power iteration."""
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.randn(A.shape[1], generator=generator).to(A)
+    value = torch.zeros(1)
+    for _ in range(n_steps):
+        vector = A.T @ (A @ (vector / vector.norm().clamp_min(torch.finfo(A.dtype).tiny)))
+        value = vector.norm()
+    return float(value)
+
+
+def needs_double(shape: tuple[int, ...], smallest_alpha: float, largest: Callable[[], float]) -> bool:
+    """Whether single precision could not tell held-out errors at the smallest penalty that is tried.
+
+    `largest` gives the largest eigenvalue; small problems are in double precision without asking.
+    """
+    return min(shape) > SMALL_SIDE and largest() > SELECTION_LIMIT * smallest_alpha
 
 
 def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,20 +137,27 @@ class RidgeFactor:
     values: torch.Tensor
     vectors: torch.Tensor
     dual: bool
-    _exact: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    _exact: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
-        cls, standardised: NDArray[np.floating], weights: NDArray[np.float64], device: torch.device
+        cls,
+        standardised: NDArray[np.floating],
+        weights: NDArray[np.float64],
+        device: torch.device,
+        double: bool = False,
     ) -> RidgeFactor:
-        """Decompose standardised responses (n_samples, n_features) with weights (n_samples,)."""
+        """Decompose standardised responses (n_samples, n_features) with weights (n_samples,).
+
+        In double precision where that is asked for, or the matrix is small.
+        """
         design = to_device(standardised, device)
         root = torch.from_numpy(np.sqrt(weights)).to(device)
         if not bool((root == 1).all()):
             design = design * root.to(design.dtype)[:, None]
         dual = design.shape[0] < design.shape[1]
-        small = min(design.shape) <= SMALL_SIDE
-        values, vectors = eigh(gram(design if dual else design.T, torch.float64 if small else design.dtype))
+        double = double or min(design.shape) <= SMALL_SIDE
+        values, vectors = eigh(gram(design if dual else design.T, torch.float64 if double else design.dtype))
         return cls(design, root, values, vectors, dual)
 
     @property
@@ -149,11 +178,13 @@ class RidgeFactor:
         if self.is_exact(alpha):
             B = B.to(self.dtype)
             return self.vectors @ ((self.vectors.T @ B) / (self.values + alpha)[:, None])
-        if "gram" not in self._exact:
-            self._exact["gram"] = gram(self.design if self.dual else self.design.T, torch.float64)
-        shifted = self._exact["gram"].clone()
-        shifted.diagonal().add_(alpha)
-        return torch.cholesky_solve(B.double(), torch.linalg.cholesky(shifted))
+        if alpha not in self._exact:
+            shifted = gram(self.design if self.dual else self.design.T, torch.float64)
+            shifted.diagonal().add_(alpha)
+            # The last one only: targets that share a penalty come one after the other.
+            self._exact.clear()
+            self._exact[alpha] = torch.linalg.cholesky(shifted)
+        return torch.cholesky_solve(B.double(), self._exact[alpha])
 
     def smoother(self, X: torch.Tensor, alpha: float) -> torch.Tensor:
         """Matrix S (m, n_samples) that turns training targets into predictions: Ŷ = S Y.
@@ -177,17 +208,14 @@ class RidgeFactor:
         return H + (1 - H.sum(dim=1, keepdim=True)) * share
 
     def dual_coefficients(self, Y: torch.Tensor, alpha: float) -> torch.Tensor:
-        """Coefficients D (n_samples, n_targets) of training responses: W = Aᵀ D.
+        """Coefficients D (n_samples, n_targets) of training responses: W = Aᵀ D, of a dual factor.
 
         Parameters
         ----------
         Y : Tensor (n_samples, n_targets)
             Targets, centred and weighted (see `weigh`).
         """
-        if self.dual:
-            return self.solve(Y, alpha).to(self.design.dtype)
-        residual = Y - self.design @ self.coefficients(Y, alpha).to(Y.dtype)
-        return (residual / alpha).to(self.design.dtype)
+        return self.solve(Y, alpha).to(self.design.dtype)
 
     def coefficients(self, Y: torch.Tensor, alpha: float) -> torch.Tensor:
         """Primal coefficients W (n_features, n_targets) from centred and weighted targets."""

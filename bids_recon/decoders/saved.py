@@ -7,7 +7,7 @@ from typing import Any
 
 import bids_recon
 from bids_recon.decoders.registry import DECODERS, describe_decoder, load_decoder
-from bids_recon.errors import DataError, MissingInputError, UsageError
+from bids_recon.errors import DataError, MissingInputError, UsageError, from_os_error
 from bids_recon.outputs.atomic import write_json
 from bids_recon.outputs.reading import read_json
 from bids_recon.outputs.tensor_files import open_tensors, write_tensors
@@ -38,7 +38,10 @@ def save_decoder(path: str | Path, decoder: Any) -> tuple[Path, Path]:
     if getattr(decoder, "name", None) not in DECODERS:
         raise UsageError(f"{type(decoder).__name__} is not one of the decoders {', '.join(DECODERS)}")
     arrays, facts = _files(path)
-    facts.unlink(missing_ok=True)
+    try:
+        facts.unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, facts) from error
     write_tensors(arrays, decoder.state())
     content = {
         "Description": "Decoder from responses to latents",
@@ -49,8 +52,15 @@ def save_decoder(path: str | Path, decoder: Any) -> tuple[Path, Path]:
     return write_json(facts, content), arrays
 
 
-def read_decoder(path: str | Path) -> Any:
+def read_decoder(path: str | Path, device: str = "auto") -> Any:
     """Fitted decoder from what `save_decoder` wrote; coefficients stay on disk until they are used.
+
+    Parameters
+    ----------
+    path : path
+        As for `save_decoder`.
+    device : {"auto", "cpu", "cuda"}
+        Where it predicts.
 
     Raises
     ------
@@ -64,7 +74,7 @@ def read_decoder(path: str | Path) -> Any:
         raise MissingInputError("is missing", file=facts)
     content = read_json(facts)
     try:
-        return load_decoder(content["Decoder"], open_tensors(arrays))
+        return load_decoder(content["Decoder"], open_tensors(arrays), device)
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise DataError(f"does not describe a decoder ({error})", file=facts) from error
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
 Made = TypeVar("Made")
-# Results that are kept; shuffles of the floor would otherwise leave their folds behind, one after the other.
-MOST_KEPT = 12
 
 
 class SharedWork:
@@ -27,7 +24,8 @@ class SharedWork:
 
     def __init__(self, X: ArrayLike) -> None:
         self._X = X
-        self._made: OrderedDict[Hashable, Any] = OrderedDict()
+        self._made: dict[Hashable, Any] = {}
+        self._before: dict[Hashable, Any] = {}
 
     @classmethod
     def of(cls, X: ArrayLike, given: SharedWork | None) -> SharedWork:
@@ -44,15 +42,21 @@ class SharedWork:
             raise ValueError("the shared work belongs to other responses than those of this fit")
         return given
 
+    def branch(self) -> SharedWork:
+        """Work that finds all that is here, and whose own results go with it: for a shuffle of the floor."""
+        branch = SharedWork(self._X)
+        branch._before = self._before | self._made
+        return branch
+
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Find a result, or make it and keep it; what was not asked for the longest time goes.
+        """Find a result, or make it and keep it.
 
         The key names what is made and every setting that it depends on.
         """
+        if key in self._before:
+            earlier: Made = self._before[key]
+            return earlier
         if key not in self._made:
             self._made[key] = make()
-        self._made.move_to_end(key)
-        if len(self._made) > MOST_KEPT:
-            self._made.popitem(last=False)
         found: Made = self._made[key]
         return found

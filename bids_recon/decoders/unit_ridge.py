@@ -92,7 +92,8 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         UsageError
-            When the penalty or the number of voxels is not above zero, or there is no such device.
+            When the penalty or the number of voxels is not above zero, the penalty is too small for the
+            precision of X, or there is no such device.
         """
         del groups
         shared = SharedWork.of(X, work)
@@ -109,7 +110,13 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._together = self.n_chosen_ == len(problem.moments.varying)
         precision = torch.float64 if self._together else problem.moments.responses.dtype
         for chunk in problem.chunks(precision):
-            solution = self._solve(problem, chunk)
+            try:
+                solution = self._solve(problem, chunk)
+            except torch.linalg.LinAlgError as error:
+                raise UsageError(
+                    f"the penalty {self.alpha:g} is too small for these responses: a system cannot be solved",
+                    remedy="Give a larger --alpha.",
+                ) from error
             scaled = solution.weights * chunk.scale
             offset[chunk.part] = solution.offset.cpu().numpy()
             voxels.append(chunk.chosen.to(torch.int32).cpu().numpy().reshape(-1))

@@ -63,7 +63,7 @@ class UnitSystems:
         chosen : tensor (n_units, k) int64
             Voxels of each unit, increasing.
         into : tensor (at least n_units, k, k), contiguous
-            Only the upper triangles are written in whole; the rest keeps its finite numbers or gets others.
+            Only the upper triangles are written in whole; what the rest holds has no meaning.
 
         Returns
         -------

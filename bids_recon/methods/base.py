@@ -19,6 +19,8 @@ from bids_recon.outputs.tensor_files import Tensor
 class Decoder(Protocol):
     """A scikit-learn style regression from responses to latents."""
 
+    name: ClassVar[str]
+
     def fit(
         self,
         X: NDArray[np.floating],

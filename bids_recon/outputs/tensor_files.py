@@ -58,6 +58,11 @@ def in_memory(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
     }
 
 
+def below(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
     """Write named arrays and streams as one safetensors file, which any reader of the format can open.
 
@@ -73,6 +78,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
     for name in order:
         shape, dtype = tensors[name].shape, np.dtype(tensors[name].dtype).newbyteorder("<")
         begin, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if dtype not in _TAG_OF:
+            raise TypeError(f"the array '{name}' has numbers of the type {dtype}, which cannot be stored")
         header[name] = {"dtype": _TAG_OF[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _HEADER_LENGTH)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.decoders.registry import describe_decoder
+from bids_recon.decoders.registry import describe_decoder, on_device
 from bids_recon.decoders.standardise import RunwiseStandardiser
 from bids_recon.errors import DataError
 from bids_recon.methods.base import Decoder, Method
-from bids_recon.outputs.tensor_files import Tensor, open_tensors, write_tensors
+from bids_recon.outputs.tensor_files import Tensor, below, open_tensors, write_tensors
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.decoding import Decoded, DecodedFold, predict
 
@@ -127,11 +127,12 @@ def read_decoders(path: Path, sidecar: Mapping[str, Any], fold: str, method: Met
             grid["space"],
         )
         standardiser = RunwiseStandardiser.from_state(
-            _below(f"standardiser/{fold}/", tensors), sidecar["ResponseStandardisers"][fold]
+            below(f"standardiser/{fold}/", tensors), sidecar["ResponseStandardisers"][fold]
         )
         decoders = {
             space: type(method.make_decoder(space)).from_state(
-                _below(f"decoder/{fold}/{space}/", tensors), description["params"]
+                below(f"decoder/{fold}/{space}/", tensors),
+                on_device(description["params"], method.options.device),
             )
             for space, description in sidecar["DecoderParameters"][fold].items()
         }
@@ -139,7 +140,3 @@ def read_decoders(path: Path, sidecar: Mapping[str, Any], fold: str, method: Met
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"does not fit its sidecar ({error})", file=path, remedy=AGAIN) from error
     return SavedDecoders(decoders, standardiser, voxels, trained_on)
-
-
-def _below(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bids_recon.dataset.splits import TRAIN, Fold, Split, rows_of
 from bids_recon.dataset.stimuli import StimulusSet
+from bids_recon.decoders.registry import describe_decoder
 from bids_recon.decoders.rescaling import RescaledDecoder
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.standardise import RunwiseStandardiser, shuffled_order
@@ -22,6 +23,7 @@ from bids_recon.glm.responses import Responses
 from bids_recon.latents.base import Image
 from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.registry import make_method
+from bids_recon.outputs.tensor_files import in_memory
 
 ITEM_COLUMNS = ("fold", "test_set", "stimulus_id", "stim_file", "session", "task", "trial_index", "n_trials")
 
@@ -145,6 +147,9 @@ def decode(responses: Responses, plan: DecodingPlan) -> tuple[Decoded, dict[str,
     methods: dict[str, Method] = {}
     for fold in plan.split.folds:
         part, methods[fold.name] = _decode_fold(responses, plan, fold, None)
+        if len(plan.split.folds) > 1:
+            # Fitted decoders hold the responses of their fold: too much where there are many folds.
+            part = replace(part, decoders={name: compact(one) for name, one in part.decoders.items()})
         parts.append(part)
     return Decoded(tuple(parts)), methods
 
@@ -155,7 +160,8 @@ def decode_region(
     """Decode with some voxels only, in the latent spaces that `decode` fitted."""
     plan = replace(plan, n_shuffles=n_shuffles)
     folds = plan.split.folds
-    return Decoded(tuple(_decode_fold(responses, plan, fold, methods[fold.name])[0] for fold in folds))
+    parts = (_decode_fold(responses, plan, fold, methods[fold.name])[0] for fold in folds)
+    return Decoded(tuple(replace(part, decoders={}, standardiser=None) for part in parts))
 
 
 def _decode_fold(
@@ -201,9 +207,10 @@ def _decode_fold(
         rng = np.random.default_rng([plan.options.seed, number, brain])
         # Targets go to the responses, not responses to the targets: the same pairs, and one copy of X.
         place = np.argsort(shuffled_order(len(X_train), rng))
+        own = work.branch()
         for name in spaces:
             blind = method.make_decoder(name).fit(
-                X_train, RepeatedRows(targets[name], rows[place]), groups[place], work=work
+                X_train, RepeatedRows(targets[name], rows[place]), groups[place], work=own
             )
             floor[name][number] = predict(blind, X_test, n_trials).reshape(shapes[name])
     identity = "+".join(f"{name}:{space.identity}" for name, space in sorted(spaces.items()))
@@ -212,6 +219,12 @@ def _decode_fold(
         fold.name, items, predicted, floor, method.state(), identity, summaries, decoders, standardiser
     )
     return fitted, method
+
+
+def compact(decoder: Decoder) -> Decoder:
+    """The decoder as it would be read from disk: coefficients alone, without training data."""
+    params = describe_decoder(decoder)["params"]
+    return type(decoder).from_state(in_memory(decoder.state()), params)
 
 
 def run_labels(trials: pd.DataFrame) -> NDArray[np.str_]:

@@ -94,7 +94,12 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
     audits = read_audits(settings.output_dir)
     report = GroupReport(
         context=run_context(
-            replace(settings, average_trials=one["AveragedTestTrials"], n_shuffles=one["Shuffles"]),
+            replace(
+                settings,
+                average_trials=one["AveragedTestTrials"],
+                n_shuffles=one["Shuffles"],
+                decoders=Path(one["DecodersFrom"]) if "DecodersFrom" in one else None,
+            ),
             command,
             "Group",
             description={**description, "Simulated": one["Simulated"]},

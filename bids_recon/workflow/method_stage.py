@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bids_recon.config import Settings
-from bids_recon.dataset.stimuli import PictureSequence, find_pictures, read_picture
+from bids_recon.dataset.stimuli import PictureSequence, find_pictures, picture_hash, read_picture
 from bids_recon.dataset.stimulus_spec import names_file
 from bids_recon.methods.base import Method
 from bids_recon.outputs.names import label
@@ -91,7 +93,9 @@ def run_method(
                 seed=settings.seed,
             )
             methods = {earlier.fold.name: earlier.method}
-        regions = _regions(result, decoding, decoded, methods)
+        # Saved decoders take their voxels as a whole.
+        rois = result.responses.voxels.rois if earlier is None else {}
+        regions = _regions(result, rois, decoding, decoded, methods)
         written = [write_regions(settings.output_dir, plan.subject, method, regions)]
         voxels = result.responses.voxels
         written += write_decoded(settings.output_dir, plan.subject, method, decoded, sidecar, voxels)
@@ -139,13 +143,17 @@ def _key(
 
 
 def _regions(
-    result: ResponseResult, decoding: DecodingPlan, decoded: Decoded, methods: dict[str, Method]
+    result: ResponseResult,
+    rois: Mapping[str, NDArray[np.bool_]],
+    decoding: DecodingPlan,
+    decoded: Decoded,
+    methods: dict[str, Method],
 ) -> pd.DataFrame:
     """Accuracy on latents with the voxels of each region, and of all together."""
     n_shuffles = min(decoding.n_shuffles, ROI_SHUFFLES)
     few = Decoded(tuple(fold.with_floor(n_shuffles) for fold in decoded.folds))
     regions: list[tuple[str, int, Decoded]] = [(ALL, result.responses.voxels.n_voxels, few)]
-    for name, member in result.responses.voxels.rois.items():
+    for name, member in rois.items():
         if member.all() and name == ALL:
             continue
         if member.all():
@@ -191,11 +199,13 @@ def _sidecar(
         "ExtraImages": len(extra),
         "Seed": settings.seed,
         "MethodOptions": options_record(decoding.options),
-        **_how_fitted(settings, plan, decoding),
+        **_how_fitted(settings, plan, decoding, extra),
     }  # fmt: skip
 
 
-def _how_fitted(settings: Settings, plan: ParticipantPlan, decoding: DecodingPlan) -> dict[str, Any]:
+def _how_fitted(
+    settings: Settings, plan: ParticipantPlan, decoding: DecodingPlan, extra: list[Path]
+) -> dict[str, Any]:
     """Where decoders come from: what they were trained on here, or the earlier run."""
     if settings.decoders is not None:
         return {"DecodersFrom": str(settings.decoders.absolute()), "Floor": FLOOR}
@@ -206,6 +216,7 @@ def _how_fitted(settings: Settings, plan: ParticipantPlan, decoding: DecodingPla
                 name: plan.stimuli.content_hash(name) if plan.stimuli.stimuli[name].available else ""
                 for name in fold.train
             }
+            | {f"extra pictures/{file.name}": picture_hash(read_picture(file)) for file in extra}
             for fold in decoding.split.folds
         },
     }

@@ -23,7 +23,7 @@ BOILERPLATE = (
 )
 
 SHUFFLED = "the same procedure after the training responses were shuffled among trials"
-PERMUTED = "the same decoders after the responses were permuted among the pictures of the test set"
+PERMUTED = "the same decoders with the responses to other pictures of the test set"
 
 
 def run_context(

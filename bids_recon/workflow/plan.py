@@ -155,11 +155,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             stimuli,
             extra_hashes=_extra_hashes(settings.extra_images),
             legacy_test_statistics=settings.legacy_test_statistics,
-            trained_before={
-                name: known for fit in earlier.values() for name, known in fit.decoders.trained_on.items()
-            }
-            if earlier
-            else None,
+            trained_before=_trained_before(earlier) if earlier else None,
         )
         missing += _missing_pictures(stimuli, split)
     masks = find_masks(settings.bids_dir, subject, settings.derivatives)
@@ -188,15 +184,21 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
     )
 
 
+def _trained_before(earlier: Mapping[str, EarlierFit]) -> dict[str, str]:
+    """Pictures that decoders of any method were trained on, with their hashes where one knows them."""
+    found: dict[str, str] = {}
+    for fit in earlier.values():
+        for name, known in fit.decoders.trained_on.items():
+            found[name] = known or found.get(name, "")
+    return found
+
+
 def _split(
     settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]
 ) -> tuple[pd.DataFrame, Split]:
     if settings.decoders is None:
         return make_split(trials, _rule(settings, spec, trials, warnings), seed=settings.seed)
-    if settings.split is None:
-        return test_only(trials)
-    trials, split = make_split(trials, parse_split(settings.split), seed=settings.seed)
-    return trials, split.tests_only()
+    return test_only(trials, parse_split(settings.split) if settings.split else None)
 
 
 def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]) -> SplitRule:

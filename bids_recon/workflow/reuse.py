@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,12 @@ from bids_recon.glm.responses import Responses
 from bids_recon.methods.base import Method, MethodOptions
 from bids_recon.rois.grids import Grid, same_grid
 from bids_recon.rois.selection import VoxelSelection
-from bids_recon.workflow.decoder_store import SavedDecoders, read_decoders
+from bids_recon.workflow.decoder_store import AGAIN, SavedDecoders, read_decoders
 from bids_recon.workflow.decoding import Decoded, DecodedFold, items_of_tests, rebuild_methods
 from bids_recon.workflow.latents_store import decoding_file, read_decoded
 from bids_recon.workflow.method_settings import options_of
 
-FLOOR = "responses of other test pictures, permuted within the test set"
+FLOOR = "responses to other pictures of the test set"
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,20 @@ def _read(settings: Settings, folder: Path, subject: str, name: str) -> EarlierF
             f"the decoders in {weights} were fitted in {len(decoded.folds)} folds: there is not one of them",
             remedy="Fit them with a --split that has one training set.",
         )
-    options = options_of(sidecar, settings.device)
+    sidecar_file = weights.with_suffix(".json")
+    try:
+        options = options_of(sidecar, settings.device)
+        how = sidecar["Standardisation"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"lacks {error}", file=sidecar_file, remedy=AGAIN) from error
+    if options.legacy_test_statistics:
+        raise UsageError(
+            f"the decoders in {weights} were fitted with statistics of their test set ({how['statistics']})",
+            remedy="Fit them without --legacy-test-statistics.",
+        )
     fold = decoded.folds[0]
     method = rebuild_methods(decoded, name, options)[fold.name]
     decoders = read_decoders(weights, sidecar, fold.name, method)
-    sidecar_file = weights.with_suffix(".json")
     return EarlierFit(fold, sidecar, options, method, decoders, (weights, sidecar_file))
 
 
@@ -140,41 +150,49 @@ def decode_again(
 ) -> Decoded:
     """Decode every test item with decoders that were fitted before.
 
-    The floor comes from the same decoders, with the responses of other pictures of the test set. Where a set
-    has one picture only, it is what the decoders say of the mean training response.
+    The floor comes from the same decoders, with the responses to other pictures of the test set. Where a set
+    has one picture only, it is what the decoders say of a response of zero: the mean training response, where
+    responses are z-scored.
     """
     standardised = fit.decoders.standardise(responses.data)
     fold = split.folds[0]
     items, X = items_of_tests(responses.trials, standardised, fold, average, split.rule)
-    n_trials = items["n_trials"].to_numpy()
-    flat = fit.decoders.predict(X, n_trials)
-    neutral = fit.decoders.predict(np.zeros_like(X[:1])) if _single_sets(items) else {}
+    flat = fit.decoders.predict(X, items["n_trials"].to_numpy())
+    neutral = fit.decoders.predict(np.zeros_like(X[:1]))
     predicted, floor = {}, {}
     for name, space in fit.method.latent_spaces.items():
         shape = (len(items), *space.shape)
         predicted[name] = flat[name].reshape(shape)
         floor[name] = np.empty((n_shuffles, *shape), dtype=np.float32)
+    brain = zlib.crc32(str(responses.trials["subject"].iloc[0]).encode())
     for number in range(n_shuffles):
-        rng = np.random.default_rng([seed, number])
-        order = _permuted(items, rng)
-        for name in predicted:
-            floor[name][number] = predicted[name][order]
-            for row in _single_sets(items):
-                floor[name][number, row] = neutral[name][0].reshape(predicted[name].shape[1:])
+        others = other_pictures(items, np.random.default_rng([seed, number, brain]))
+        for name, values in predicted.items():
+            floor[name][number] = values[others]
+            floor[name][number, others < 0] = neutral[name].reshape(values.shape[1:])
     summaries = {name: decoder.summary() for name, decoder in fit.decoders.decoders.items()}
-    items = items.assign(fold=fit.fold.name)
-    again = DecodedFold(fit.fold.name, items, predicted, floor, fit.fold.state, fit.fold.identity, summaries)
+    again = DecodedFold(
+        fit.fold.name,
+        items.assign(fold=fit.fold.name),
+        predicted,
+        floor,
+        fit.fold.state,
+        fit.fold.identity,
+        summaries,
+    )
     return Decoded((again,))
 
 
-def _single_sets(items: pd.DataFrame) -> list[int]:
-    """Rows of test sets that hold one picture only."""
-    pictures = items.groupby("test_set")["stimulus_id"].transform("nunique")
-    return np.flatnonzero(pictures == 1).tolist()
-
-
-def _permuted(items: pd.DataFrame, rng: np.random.Generator) -> NDArray[np.intp]:
-    order = np.arange(len(items))
+def other_pictures(items: pd.DataFrame, rng: np.random.Generator) -> NDArray[np.intp]:
+    """For each item, the row (n_items,) of one of another picture of its test set; -1 where there is none."""
+    others = np.full(len(items), -1)
     for rows in items.groupby("test_set", sort=False).indices.values():
-        order[rows] = rng.permutation(rows)
-    return order
+        shown = items["stimulus_id"].to_numpy()[rows]
+        pictures = rng.permutation(np.unique(shown))
+        if len(pictures) < 2:
+            continue
+        # In a circle, so that no picture keeps its own responses.
+        for picture, other in zip(pictures, np.roll(pictures, 1), strict=True):
+            own = rows[shown == picture]
+            others[own] = rng.choice(rows[shown == other], len(own))
+    return others

@@ -205,7 +205,7 @@ def test_each_item_has_its_own_number_of_trials() -> None:
         decoder.predict(data.new_responses, n_trials=0)
 
 
-def test_test_responses_enter_no_moment() -> None:
+def test_no_item_depends_on_the_others() -> None:
     data = experiment(n_stimuli=100)
     decoder = RescaledDecoder(RidgeDecoder(alphas=ALPHAS)).fit(data.X, data.Y)
     before = {name: array.copy() for name, array in decoder.moments_.state().items()}
@@ -248,7 +248,7 @@ def test_published_rescaling_through_the_decoder() -> None:
 class WithoutLeaveOut(RidgeDecoder):
     """A decoder that must be fitted again for predictions out of fold."""
 
-    leave_out_predictions = property()
+    leave_out = property()
 
 
 def test_refits_stand_in_for_leaving_out() -> None:

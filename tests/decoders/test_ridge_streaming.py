@@ -15,6 +15,7 @@ from bids_recon.decoders import ridge, ridge_solver
 from bids_recon.decoders.ridge import RidgeDecoder
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import RepeatedRows, read_columns
+from bids_recon.outputs.tensor_files import in_memory
 
 
 def data(
@@ -79,9 +80,48 @@ def test_targets_stored_once_per_stimulus(small_chunks: None) -> None:
 def test_targets_that_are_not_numbers_are_refused(value: float, small_chunks: None) -> None:
     X, Y = data()
     Y[3, 20] = value
-    decoder = RidgeDecoder([10.0])
-    with pytest.raises(ValueError, match="targets 14 to 20 hold NaN or infinity"):
-        decoder.fit(X, Y).predict(X)
+    words = r"targets \d+ to 20 hold NaN or infinity"
+    fitted = RidgeDecoder([10.0]).fit(X, Y)
+    for use in (fitted.predict, lambda X: fitted.coefficients(), lambda X: in_memory(fitted.state())):
+        with pytest.raises(ValueError, match=words):
+            use(X)
+    for settings in ({"alpha_per": "target"}, {"selection": "gcv", "alpha_per": "target"}):
+        with pytest.raises(ValueError, match=words):
+            RidgeDecoder([10.0, 100.0], **settings).fit(X, Y)
+
+
+def test_a_new_fit_forgets_the_old_one() -> None:
+    X, Y = data()
+    other, _ = data(seed=3)
+    decoder = RidgeDecoder([10.0]).fit(X, Y)
+    decoder.leave_out_predictions([1, 2])
+    again = decoder.fit(other, Y).leave_out_predictions([1, 2])
+    np.testing.assert_array_equal(again, RidgeDecoder([10.0]).fit(other, Y).leave_out_predictions([1, 2]))
+
+
+@pytest.mark.parametrize("selection", ["leave-out", "gcv", "k-fold"])
+def test_penalties_are_chosen_in_the_precision_that_they_need(
+    selection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 120)).astype(np.float32)
+    X += 60 * rng.standard_normal((80, 1)).astype(np.float32)
+    Y = (X[:, :5] @ rng.standard_normal((5, 4)) + 20 * rng.standard_normal((80, 4))).astype(np.float32)
+    alphas = np.logspace(-3, 6, 10)
+    exact = RidgeDecoder(alphas, selection).fit(X.astype(float), Y.astype(float))
+    monkeypatch.setattr(ridge_solver, "SMALL_SIDE", 0)
+    chosen = RidgeDecoder(alphas, selection).fit(X, Y)
+    assert str(chosen._predictor.factor.dtype) == "torch.float64"
+    assert chosen.alpha_ == exact.alpha_
+    np.testing.assert_allclose(chosen.explained_variance_, exact.explained_variance_, atol=2e-3)
+    # Where the smallest penalty is not so small, single precision is enough.
+    coarse = RidgeDecoder(alphas[5:], selection).fit(X, Y)
+    assert str(coarse._predictor.factor.dtype) == "torch.float32"
+    np.testing.assert_allclose(coarse.explained_variance_, exact.explained_variance_[5:], atol=2e-3)
+    # Without the second precision, held-out errors at the smallest penalty are far off: this test can fail.
+    monkeypatch.setattr(ridge_solver, "SELECTION_LIMIT", np.inf)
+    rough = RidgeDecoder(alphas, selection).fit(X, Y).explained_variance_
+    assert np.abs(rough - exact.explained_variance_).max() > 2e-3 or selection == "k-fold"
 
 
 def test_sums_that_overflow_are_no_fault() -> None:
@@ -159,14 +199,16 @@ def test_latent_spaces_share_one_factor(monkeypatch: pytest.MonkeyPatch) -> None
         RidgeDecoder([10.0]).fit(X.copy(), Y, work=work)
 
 
-def test_shared_work_forgets_the_oldest() -> None:
-    work = SharedWork(np.zeros(3))
-    for number in range(14):
-        work.get("kept", lambda: -1)
-        work.get(number, lambda number=number: number)
-    assert work.get(0, lambda: "again") == "again"
-    assert work.get("kept", lambda: "again") == -1
-    assert work.get(13, lambda: "again") == 13
+def test_branches_find_what_was_made_and_keep_their_own() -> None:
+    X = np.zeros(3)
+    work = SharedWork(X)
+    work.get("kept", lambda: 1)
+    branch = SharedWork.of(X, work.branch())
+    assert branch.get("kept", lambda: 2) == 1
+    assert branch.get("own", lambda: 3) == 3
+    assert branch.get("own", lambda: 4) == 3
+    assert branch.branch().get("own", lambda: 5) == 3
+    assert work.get("own", lambda: 6) == 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")

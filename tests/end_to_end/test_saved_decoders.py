@@ -40,7 +40,7 @@ def latents(folder: Path, subject: str = "01") -> tuple[pd.DataFrame, np.ndarray
 
 @pytest.fixture(scope="module")
 def fitted(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output folder of a run that fits decoders, averaging no trials."""
+    """Output folder of a run that fits decoders."""
     from bids_recon.cli.run import main
 
     folder = tmp_path_factory.mktemp("fitted")
@@ -77,9 +77,43 @@ def test_the_same_latents_elsewhere(
     sidecar = tmp_path / "out" / "sub-01" / "decoder" / "sub-01_desc-eigenimage_decoder.json"
     content = json.loads(sidecar.read_text())
     assert content["DecodersFrom"] == str(fitted)
-    assert "permuted" in content["Floor"]
+    assert content["Floor"] == "responses to other pictures of the test set"
     assert not sidecar.with_suffix(".safetensors").exists()
     assert "Nothing was fitted in this run" in (tmp_path / "out" / "sub-01.html").read_text()
+
+
+def test_group_alone_knows_that_nothing_was_fitted(
+    app: Callable[..., Any], fitted: Path, new_session: Path, tmp_path: Path
+) -> None:
+    one = ("--participant-label", "01")
+    assert app(new_session, tmp_path / "out", "participant", *one, "--decoders", fitted).code == 0
+    assert app(new_session, tmp_path / "out", "group").code == 0
+    page = (tmp_path / "out" / "group.html").read_text()
+    assert "Nothing was fitted in this run" in page
+    assert "with the responses to other pictures of the test set" in page
+
+
+def test_responses_that_were_estimated_before(
+    app: Callable[..., Any], fitted: Path, tiny_original: Path, tmp_path: Path
+) -> None:
+    """Betas come with masks of regions; decoders take their voxels as a whole."""
+    called = app(
+        tiny_original, tmp_path / "out", "participant", "--participant-label", "01",
+        "--session-label", "test", "--decoders", fitted, "--derivatives", f"betas={fitted}",
+    )  # fmt: skip
+    assert called.code == 0, called.err
+    before, again = latents(fitted)[1], latents(tmp_path / "out")[1]
+    np.testing.assert_allclose(again, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
+    regions = tmp_path / "out" / "sub-01" / "decoder" / "sub-01_desc-eigenimage_rois.tsv"
+    assert set(pd.read_csv(regions, sep="\t")["roi"]) == {"all"}
+
+
+def test_test_sets_by_name(app: Callable[..., Any], fitted: Path, new_session: Path, tmp_path: Path) -> None:
+    split = "column:picture_set:train=train,natural=natural,forms=shapes|letters"
+    called = app(new_session, tmp_path / "out", "participant", "--decoders", fitted, "--split", split)
+    assert called.code == 0, called.err
+    items, _ = latents(tmp_path / "out")
+    assert items["test_set"].value_counts().to_dict() == {"natural": 4, "forms": 4}
 
 
 def test_one_picture_gives_the_same_vector(
@@ -136,6 +170,7 @@ def test_pictures_of_the_earlier_training_stop_the_run(
     [
         (["--decoder", "ridge"], 2, "--decoder cannot be given with --decoders"),
         (["--alpha", "3", "--roi", "V1"], 2, "--alpha, --roi cannot be given with --decoders"),
+        (["--split", "kfold:4", "--participant-label", "01"], 2, "kfold:4 makes no sense with --decoders"),
         (["--participant-label", "02"], 66, "sub-02 has no decoders of the method eigenimage"),
     ],
 )
@@ -169,7 +204,18 @@ def test_folds_have_no_single_decoder(
     assert "were fitted in 4 folds" in called.err
 
 
-@pytest.mark.parametrize("damage", ["truncated", "grid", "parameters"])
+def test_decoders_with_test_statistics_are_refused(
+    app: Callable[..., Any], tiny_original: Path, new_session: Path, tmp_path: Path
+) -> None:
+    one = ("participant", "--participant-label", "01")
+    legacy = (*common(tiny_original), "--legacy-test-statistics")
+    assert app(tiny_original, tmp_path / "legacy", *one, *legacy).code == 0
+    called = app(new_session, tmp_path / "out", *one, "--decoders", tmp_path / "legacy")
+    assert called.code == 2
+    assert "were fitted with statistics of their test set" in called.err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "grid", "parameters", "options"])
 def test_damaged_decoders_are_named(
     app: Callable[..., Any], fitted: Path, new_session: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -180,6 +226,8 @@ def test_damaged_decoders_are_named(
         weights.write_bytes(weights.read_bytes()[:-10])
     elif damage == "grid":
         sidecar["VoxelGrid"]["shape"][0] += 1
+    elif damage == "options":
+        del sidecar["MethodOptions"]
     else:
         del sidecar["DecoderParameters"]["0"]
     weights.with_suffix(".json").write_text(json.dumps(sidecar))
@@ -187,5 +235,6 @@ def test_damaged_decoders_are_named(
     called = app(new_session, tmp_path / "out", *arguments)
     assert called.code == 65
     words = {"truncated": "cannot be read", "grid": "another grid", "parameters": "does not fit its sidecar"}
+    words["options"] = "lacks 'MethodOptions'"
     assert words[damage] in called.err
     assert "Traceback" not in called.err
