@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,20 +100,47 @@ def read_columns(Y: Targets, part: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     ValueError
         When a value is not finite.
     """
-    stored = Y[:, part]
-    mapped = isinstance(stored, np.memmap)
-    chunk = np.array(stored, dtype, order="C") if mapped else np.ascontiguousarray(stored, dtype)
-    release(Y.stored if isinstance(Y, RepeatedRows) else Y)
+    if isinstance(Y, RepeatedRows):
+        return np.ascontiguousarray(read_columns(Y.stored, part, dtype)[Y.rows])
+    start, stop, _ = part.indices(Y.shape[1])
+    place = _place_in_file(Y)
+    stored = Y[:, part] if place is None else _read_rows(Y, place, start, stop)
+    chunk = np.ascontiguousarray(stored, dtype)
     # A sum is finite only if its terms are; one that overflows needs the slower look at each.
     with np.errstate(over="ignore", invalid="ignore"):
         total = chunk.sum()
     if not np.isfinite(total) and not np.isfinite(chunk).all():
-        raise ValueError(f"targets {part.start} to {part.stop - 1} hold NaN or infinity")
+        raise ValueError(f"targets {start} to {stop - 1} hold NaN or infinity")
     return chunk
 
 
-def release(Y: NDArray[Any]) -> None:
-    """Give back the memory of pages that were read from a memory map; they are read again when asked for."""
-    mapped = getattr(Y, "_mmap", None)
-    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and getattr(Y, "mode", "") == "r":
-        mapped.madvise(mmap.MADV_DONTNEED)
+def _place_in_file(Y: NDArray[Any]) -> int | None:
+    """Position in its file of the first number of a memory map, if it is read only and its rows are whole.
+
+    None for any other array.
+    """
+    if not (isinstance(Y, np.memmap) and Y.mode == "r" and Y.filename is not None):
+        return None
+    mapped = Y._mmap  # type: ignore[attr-defined]
+    if mapped is None or Y.strides[1] != Y.itemsize or Y.strides[0] < 0:
+        return None
+    begin = Y.offset - Y.offset % mmap.ALLOCATIONGRANULARITY
+    return int(begin + Y.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data)
+
+
+def _read_rows(Y: NDArray[Any], place: int, start: int, stop: int) -> NDArray[Any]:
+    """Some columns of a memory map, read from its file.
+
+    Through the map itself, a system that maps large pages brings the whole file into memory for one chunk.
+    """
+    rows = np.empty((len(Y), stop - start), Y.dtype)
+    with Path(Y.filename).open("rb", buffering=0) as file:  # type: ignore[attr-defined]
+        for number, row in enumerate(rows):
+            file.seek(place + number * Y.strides[0] + start * Y.itemsize)
+            view = memoryview(row).cast("B")
+            while len(view):
+                n_read = file.readinto(view)
+                if not n_read:
+                    raise ValueError(f"{Y.filename} ends before the targets do")  # type: ignore[attr-defined]
+                view = view[n_read:]
+    return rows

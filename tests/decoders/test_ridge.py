@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import check_estimator
@@ -14,6 +15,11 @@ from bids_recon.decoders.ridge import RidgeDecoder
 from bids_recon.decoders.standardise import shuffle_responses
 from bids_recon.errors import DataError, UsageError
 from bids_recon.outputs.tensor_files import in_memory
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
 
 
 def planted(
@@ -44,13 +50,16 @@ def reference(
     return model, mean, scale
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("standardise", [True, False])
 @pytest.mark.parametrize("n_voxels", [20, 200], ids=["primal", "dual"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_fixed_penalty_equals_scikit_learn(dtype: type, n_voxels: int, standardise: bool) -> None:
+def test_fixed_penalty_equals_scikit_learn(
+    dtype: type, n_voxels: int, standardise: bool, device: str
+) -> None:
     X, Y, stimulus = planted(n_voxels=n_voxels)
     new = planted(n_voxels=n_voxels, seed=0)[0][::3] * 1.1
-    decoder = RidgeDecoder(alphas=[30.0], standardise=standardise)
+    decoder = RidgeDecoder(alphas=[30.0], standardise=standardise, device=device)
     predicted = decoder.fit(X.astype(dtype), Y.astype(dtype), stimulus).predict(new.astype(dtype))
     model, mean, scale = reference(X, Y, 30.0, np.ones(len(X)), standardise)
     expected = model.predict((new - mean) / scale)

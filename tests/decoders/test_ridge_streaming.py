@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from bids_recon.decoders import ridge, ridge_solver
 from bids_recon.decoders.ridge import RidgeDecoder
 from bids_recon.decoders.shared_work import SharedWork
-from bids_recon.decoders.targets import RepeatedRows, read_columns
+from bids_recon.decoders.targets import RepeatedRows, chunks, read_columns
 from bids_recon.outputs.tensor_files import in_memory
 
 
@@ -212,19 +212,46 @@ def test_branches_find_what_was_made_and_keep_their_own() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
-def test_memory_map_does_not_stay_in_memory(tmp_path: Path) -> None:
+def test_memory_map_does_not_come_into_memory(tmp_path: Path) -> None:
     rows, columns = 64, 500_000
-    written = np.memmap(tmp_path / "Y.dat", np.float32, "w+", shape=(rows, columns))
-    written[:] = 1
-    written.flush()
-    del written
-    mapped = np.memmap(tmp_path / "Y.dat", np.float32, "r", shape=(rows, columns))
+    np.save(tmp_path / "Y.npy", np.ones((rows, columns), dtype=np.float32))
+    mapped = np.load(tmp_path / "Y.npy", mmap_mode="r")
 
     def resident() -> int:
-        lines = Path("/proc/self/smaps").read_text().split("Y.dat")[1:]
+        lines = Path("/proc/self/smaps").read_text().split("Y.npy")[1:]
         return sum(int(line.split("Rss:")[1].split()[0]) for line in lines)
 
+    for part in chunks(columns, 100 * rows):
+        read_columns(mapped, part, np.dtype(np.float32))
+    assert resident() < 1000
     mapped[:, :].sum()
     assert resident() > 100_000
-    read_columns(mapped, slice(0, 1000), np.dtype(np.float32))
-    assert resident() < 20_000
+
+
+def test_any_memory_map_is_read_as_the_array_it_is(tmp_path: Path) -> None:
+    whole = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+    np.save(tmp_path / "Y.npy", whole)
+    whole.T.tofile(tmp_path / "turned.dat")
+    mapped = np.load(tmp_path / "Y.npy", mmap_mode="r")
+    private = np.load(tmp_path / "Y.npy", mmap_mode="c")
+    private[3, 4] = 7
+    changed = whole.copy()
+    changed[3, 4] = 7
+    shifted = np.memmap(tmp_path / "Y.npy", np.float32, "r", offset=128 + 4 * 30, shape=(19, 30))
+    big = np.memmap(tmp_path / "big.dat", ">f4", "w+", shape=whole.shape)
+    big[:] = whole
+    big.flush()
+    for stored, expected in (
+        (mapped, whole),
+        (mapped[4:9], whole[4:9]),
+        (mapped[::2, 3:], whole[::2, 3:]),
+        (mapped[::-1], whole[::-1]),
+        (mapped.T, whole.T),
+        (mapped[:, ::2], whole[:, ::2]),
+        (shifted, whole[1:]),
+        (private, changed),
+        (np.memmap(tmp_path / "turned.dat", np.float32, "r", shape=whole.shape, order="F"), whole),
+        (np.memmap(tmp_path / "big.dat", ">f4", "r", shape=whole.shape), whole),
+    ):
+        part = slice(2, 9)
+        np.testing.assert_array_equal(read_columns(stored, part, np.dtype(np.float64)), expected[:, part])
