@@ -137,7 +137,7 @@ class RidgeFactor:
     values: torch.Tensor
     vectors: torch.Tensor
     dual: bool
-    _exact: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
+    _last: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -175,16 +175,28 @@ class RidgeFactor:
         In the eigenbasis, or, where single precision is not enough for so small a penalty, by Cholesky
         factorisation in double precision.
         """
-        if self.is_exact(alpha):
-            B = B.to(self.dtype)
+        if not self.is_exact(alpha):
+            return torch.cholesky_solve(B.double(), self._kept(alpha, self._cholesky))
+        B = B.to(self.dtype)
+        if B.shape[1] <= len(self.values):
             return self.vectors @ ((self.vectors.T @ B) / (self.values + alpha)[:, None])
-        if alpha not in self._exact:
-            shifted = gram(self.design if self.dual else self.design.T, torch.float64)
-            shifted.diagonal().add_(alpha)
-            # The last one only: targets that share a penalty come one after the other.
-            self._exact.clear()
-            self._exact[alpha] = torch.linalg.cholesky(shifted)
-        return torch.cholesky_solve(B.double(), self._exact[alpha])
+        # One product with many columns in place of two.
+        return self._kept(alpha, self._inverse) @ B
+
+    def _kept(self, alpha: float, make: Callable[[float], torch.Tensor]) -> torch.Tensor:
+        """What was made for this penalty. Only the last is kept: equal penalties come one after the other."""
+        if alpha not in self._last:
+            self._last.clear()
+            self._last[alpha] = make(alpha)
+        return self._last[alpha]
+
+    def _cholesky(self, alpha: float) -> torch.Tensor:
+        shifted = gram(self.design if self.dual else self.design.T, torch.float64)
+        shifted.diagonal().add_(alpha)
+        return torch.linalg.cholesky(shifted)
+
+    def _inverse(self, alpha: float) -> torch.Tensor:
+        return (self.vectors / (self.values + alpha)) @ self.vectors.T
 
     def smoother(self, X: torch.Tensor, alpha: float) -> torch.Tensor:
         """Matrix S (m, n_samples) that turns training targets into predictions: Ŷ = S Y.
