@@ -97,7 +97,7 @@ def _points(case: str, quantity: str) -> tuple[list[int], list[Measurement]]:
     for size in sizes:
         chosen = {**BASE, **({"targets": UNIT_TARGETS} if unit else {}), quantity: size}
         arguments = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
-        found.append(measure(__file__, case, repeats=1 if QUICK else 4, arguments=arguments))
+        found.append(measure(__file__, case, repeats=1 if QUICK else 3, arguments=arguments))
     return sizes, found
 
 
@@ -106,6 +106,7 @@ def _plot(file: str, curves: Sequence[tuple[str, str, list[int], list[Measuremen
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), sharey=True, layout="constrained")
     for axis, quantity in zip(axes, GRIDS, strict=True):
@@ -113,9 +114,11 @@ def _plot(file: str, curves: Sequence[tuple[str, str, list[int], list[Measuremen
             if varied == quantity:
                 axis.loglog(sizes, [one.seconds for one in found], "o-", label=case)
         axis.set_xlabel(quantity)
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(which="major", alpha=0.3)
     axes[0].set_ylabel("seconds, fit and predict")
-    axes[0].legend(fontsize=8)
+    axes[2].legend(fontsize=8, loc="upper left")
+    axes[2].set_ylim(top=30)
     figure.savefig(file, dpi=110)
 
 
