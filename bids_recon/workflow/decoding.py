@@ -20,7 +20,7 @@ from bids_recon.decoders.standardise import RunwiseStandardiser, shuffled_order
 from bids_recon.decoders.targets import RepeatedRows
 from bids_recon.errors import DataError
 from bids_recon.glm.responses import Responses
-from bids_recon.latents.base import Image
+from bids_recon.latents.base import Image, LatentSpace
 from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.registry import make_method
 from bids_recon.outputs.tensor_files import in_memory
@@ -111,6 +111,8 @@ class DecodingPlan:
     zscore : {"run", "all", "none"}
     average_trials : bool
     n_shuffles : int
+    encoded : dict
+        Training latents that were encoded already, by identity of the space and stimulus ids.
     """
 
     method: str
@@ -121,6 +123,9 @@ class DecodingPlan:
     zscore: str = "run"
     average_trials: bool = True
     n_shuffles: int = 20
+    encoded: dict[tuple[str, tuple[str, ...]], NDArray[np.floating]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 def decode(responses: Responses, plan: DecodingPlan) -> tuple[Decoded, dict[str, Method]]:
@@ -184,10 +189,7 @@ def _decode_fold(
     row_of = {name: row for row, name in enumerate(ids)}
     rows = np.array([row_of[name] for name in groups])
     spaces = method.latent_spaces
-    targets: dict[str, NDArray[np.floating]] = {}
-    for name, space in spaces.items():
-        encoded = space.encode(plan.stimuli.images(ids))
-        targets[name] = encoded.reshape(len(encoded), -1)
+    targets = {name: _true_latents(plan, space, ids) for name, space in spaces.items()}
 
     # One decomposition of the responses serves all latent spaces, and where it can all shuffles.
     work = SharedWork(X_train)
@@ -219,6 +221,17 @@ def _decode_fold(
         fold.name, items, predicted, floor, method.state(), identity, summaries, decoders, standardiser
     )
     return fitted, method
+
+
+def _true_latents(plan: DecodingPlan, space: LatentSpace, ids: tuple[str, ...]) -> NDArray[np.floating]:
+    """Latents (n_ids, n_targets) of pictures; kept for the next region where there is one fold."""
+    key = (space.identity, ids)
+    if key not in plan.encoded:
+        if len(plan.split.folds) > 1:
+            plan.encoded.clear()
+        latents = space.encode(plan.stimuli.images(ids))
+        plan.encoded[key] = latents.reshape(len(latents), -1)
+    return plan.encoded[key]
 
 
 def compact(decoder: Decoder) -> Decoder:

@@ -157,7 +157,27 @@ def test_fold_without_test_trials_is_an_error(experiment):
         decode(only_training, plan)
 
 
-def test_pictures_are_encoded_once_for_all_regions(experiment):
+def test_training_pictures_are_encoded_once_for_all_regions(experiment):
+    responses, plan = experiment
+    read: list[str] = []
+
+    class Counted(Patterns):
+        def image(self, stimulus_id: str) -> np.ndarray:
+            read.append(stimulus_id)
+            return super().image(stimulus_id)
+
+    plan = replace(plan, stimuli=Counted(list(plan.split.stimuli)))
+    _, methods = decode(responses, plan)
+    once = len(read)
+    region = np.arange(N_VOXELS) < 20
+    first = decode_region(responses.restrict(region), plan, methods, 2)
+    assert len(read) == once
+    fresh = decode_region(responses.restrict(region), replace(plan, encoded={}), methods, 2)
+    assert len(read) > once
+    np.testing.assert_array_equal(latents(first), latents(fresh))
+
+
+def test_test_pictures_are_encoded_once_for_all_regions(experiment):
     responses, plan = experiment
     decoded, methods = decode(responses, plan)
     read: list[str] = []
