@@ -234,6 +234,15 @@ def test_killed_run_resumes(tiny_original, whole_run, tmp_path):
     [
         ("--split", "kfold:3", "--n-shuffles", "2"),
         ("--split", "repeats:2"),
+        ("--decoder", "unit-ridge", "--alpha", "50"),
+        ("--decoder", "sparse"),
+        ("--alpha", "10", "1000", "--alpha-selection", "gcv", "--alpha-per", "target"),
+        ("--rescale", "out-of-fold"),
+        ("--rescale", "out-of-fold", "--legacy-test-statistics"),
+        (
+            *("--decoder", "parametric-inversion", "--noise-covariance", "diagonal"),
+            *("--n-components", "5", "--image-size", "16"),
+        ),
         ("--decoder", "parametric-inversion"),
         ("--decoder", "parametric-inversion", "--legacy-test-statistics"),
         ("--no-average-trials",),
@@ -253,8 +262,16 @@ def test_options_reach_the_result(app, tiny_original, tmp_path, options):
         assert sorted(items["fold"].unique()) == [0, 1, 2] and items["stimulus_id"].nunique() == 20
     if "repeats:2" in options:
         assert set(items["test_set"]) == {"test"} and len(items) == 8
+    if "--rescale" in options:
+        legacy = "--legacy-test-statistics" in options
+        assert fold["decoder"] == "rescaled" and fold["statistics"] == ("test" if legacy else "out-of-fold")
+    if "--decoder" in options:
+        assert fold["decoder"] == options[1]
+    if "--alpha-selection" in options:
+        assert fold["alphas"] == [10, 1000] and sum(fold["targets_by_alpha"].values()) == 11
+    if "--noise-covariance" in options:
+        assert fold["noise_covariance"] == "diagonal"
     if "parametric-inversion" in options:
-        assert fold["decoder"] == "parametric-inversion"
         assert sidecar["LegacyTestStatistics"] is ("--legacy-test-statistics" in options)
     if "--no-average-trials" in options:
         assert len(items) == 16 and sidecar["AveragedTestTrials"] is False
