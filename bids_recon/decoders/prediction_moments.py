@@ -85,7 +85,12 @@ class PredictionMoments:
         return cls(mean, signal, noise, target_mean, target_std, n_stimuli, bool(from_repeats))
 
 
-def prediction_moments(predicted: Any, Y: Targets, stimulus: NDArray[np.integer]) -> PredictionMoments:
+def prediction_moments(
+    predicted: Any,
+    Y: Targets,
+    stimulus: NDArray[np.integer],
+    of_targets: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> PredictionMoments:
     """Moments of out-of-fold predictions.
 
     Where stimuli were shown repeatedly, a one-way random-effects analysis of variance: the noise is the
@@ -105,6 +110,8 @@ def prediction_moments(predicted: Any, Y: Targets, stimulus: NDArray[np.integer]
         True latents of the same trials, equal for trials of one stimulus.
     stimulus : ndarray (n_trials,) of int
         Code of each trial's stimulus, 0 to n_stimuli - 1.
+    of_targets : pair of ndarray (n_latents,), optional
+        `target_moments` of more stimuli, where they are known.
 
     Raises
     ------
@@ -141,7 +148,8 @@ def prediction_moments(predicted: Any, Y: Targets, stimulus: NDArray[np.integer]
     # A single trial has no more noise than it has variance.
     noise = within if from_repeats else np.minimum(single_trial_noise(predicted, Y), between / share)
     signal = np.maximum(between - noise * share, 0.0)
-    return PredictionMoments(mean, signal, noise, *target_moments(Y, stimulus), n_stimuli, from_repeats)
+    known = target_moments(Y, stimulus) if of_targets is None else of_targets
+    return PredictionMoments(mean, signal, noise, *known, n_stimuli, from_repeats)
 
 
 def target_moments(

@@ -7,7 +7,6 @@ mean as those of real pictures are, so that publications stretch what they decod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -192,8 +191,8 @@ class RescaledDecoder(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         else:
             predicted = refit_predictions(self.decoder, X, Y, stimulus, rows, self.n_folds)
         codes = np.unique(stimulus[rows], return_inverse=True)[1].reshape(-1)
-        moments = prediction_moments(predicted, rows_of(Y, rows), codes)
-        self.moments_ = replace(moments, target_mean=self.target_mean_, target_std=self.target_std_)
+        of_all = (self.target_mean_, self.target_std_)
+        self.moments_ = prediction_moments(predicted, rows_of(Y, rows), codes, of_all)
 
     def predict(
         self, X: ArrayLike, n_trials: ArrayLike = 1, out: NDArray[np.floating] | None = None

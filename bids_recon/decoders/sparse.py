@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bids_recon.decoders.ard_solver import ArdFit, fit_ard
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import RepeatedRows
+from bids_recon.decoders.unit_decoder import UnitDecoder
 from bids_recon.decoders.unit_problem import UnitChunk, UnitProblem
 from bids_recon.decoders.unit_systems import UnitSystems
 from bids_recon.decoders.unit_weights import UnitWeights
@@ -26,7 +26,7 @@ from bids_recon.errors import DataError, UsageError
 BATCH = {"cpu": 1, "cuda": 64}
 
 
-class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class SparseDecoder(UnitDecoder):
     """Linear regression of each unit with a relevance prior that prunes voxels.
 
     The voxels of a unit are first chosen by their absolute correlation with it. Prior and noise precisions
@@ -110,9 +110,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._check_parameters()
         responses = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
         problem = UnitProblem.of(responses, Y, shared, self.n_voxels_per_unit, self.standardise, self.device)
-        self.n_trials_, self.n_targets_ = problem.targets.shape
-        self.n_chosen_, self.n_constant_voxels_ = problem.n_chosen, problem.n_constant
-        self._one_target = problem.one_target
+        self._describe(problem)
         offset = np.empty(self.n_targets_, dtype=responses.dtype)
         counts = np.zeros(self.n_targets_, dtype=np.int64)
         self.n_iter_ = np.zeros(self.n_targets_, dtype=np.int64)
@@ -171,22 +169,6 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             tolerance=self.tolerance,
         )
 
-    @property
-    def coef_(self) -> NDArray[np.floating]:
-        """Weights (n_targets, n_voxels) per unit of response as given; zero for voxels not in the model."""
-        return self.weights_.dense()
-
-    @property
-    def intercept_(self) -> NDArray[np.floating]:
-        """Prediction (n_targets,) for a response of zero."""
-        return self.weights_.intercept()
-
-    def predict(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Latents (n_trials, n_targets) of responses (n_trials, n_voxels); (n_trials,) if Y was 1-d."""
-        check_is_fitted(self)
-        predicted = self.weights_.predict(validate_data(self, X, reset=False, dtype=(np.float64, np.float32)))
-        return predicted[:, 0] if self._one_target else predicted
-
     def summary(self) -> dict[str, Any]:
         """What the sidecar says of the fit."""
         check_is_fitted(self)
@@ -207,27 +189,14 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             "n_targets": self.n_targets_,
             "standardise": self.standardise,
         }  # fmt: skip
-        warning = self._warning()
-        return facts | ({"warning": warning} if warning else {})
-
-    def _warning(self) -> str | None:
-        if self.n_chosen_ == 0:
-            return "no voxel varies over training trials: nothing can be learnt"
-        if self.n_chosen_ < self.n_voxels_per_unit:
-            return f"{self.n_voxels_per_unit} voxels per unit were asked for, but only {self.n_chosen_} vary"
-        return None
+        return facts | self._warning()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays that, with `get_params()`, rebuild the fitted decoder."""
-        check_is_fitted(self)
-        counts = [self.n_trials_, self.n_targets_, self.n_chosen_, self.n_constant_voxels_, self._one_target]
-        return self.weights_.state() | {
-            "n_iter": self.n_iter_,
-            "counts": np.array(counts, dtype=np.int64),
-        }
+        return super().state() | {"n_iter": self.n_iter_}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> SparseDecoder:
+    def from_state(cls, state: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Self:
         """Rebuild a fitted decoder from the arrays of `state` and its parameters (others are ignored).
 
         Raises
@@ -235,14 +204,8 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         DataError
             When an array is missing.
         """
-        decoder = cls(**{key: params[key] for key in cls._get_param_names() if key in params})
-        try:
-            decoder.n_iter_ = state["n_iter"]
-            counts = [int(count) for count in state["counts"]]
-        except KeyError as error:
-            raise DataError(f"the saved decoder lacks the array {error}") from error
-        decoder.weights_ = UnitWeights.from_state(state)
-        decoder.n_trials_, decoder.n_targets_, decoder.n_chosen_, decoder.n_constant_voxels_ = counts[:4]
-        decoder._one_target = bool(counts[4])
-        decoder.n_features_in_ = len(decoder.weights_.x_mean)
+        decoder = super().from_state(state, params)
+        if "n_iter" not in state:
+            raise DataError("the saved decoder lacks the array 'n_iter'")
+        decoder.n_iter_ = state["n_iter"]
         return decoder

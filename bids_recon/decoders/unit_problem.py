@@ -13,7 +13,7 @@ from bids_recon.decoders.device import find_device, to_device
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import RepeatedRows, Targets, as_targets, chunks, read_columns
 from bids_recon.decoders.unit_selection import UnitTargets, choose_voxels
-from bids_recon.decoders.unit_systems import UnitSystems
+from bids_recon.decoders.unit_systems import UnitSystems, scaled_voxels
 from bids_recon.decoders.voxel_moments import VoxelMoments
 from bids_recon.errors import UsageError
 
@@ -109,6 +109,11 @@ class UnitProblem:
         """Number of voxels that do not vary."""
         return len(self.moments.mean) - len(self.moments.varying)
 
+    @property
+    def same_voxels(self) -> bool:
+        """Whether every unit has all voxels that vary."""
+        return self.n_chosen == len(self.moments.varying)
+
     def systems(self, dtype: torch.dtype) -> UnitSystems:
         """Source of the inner products between voxels."""
         return UnitSystems.of(self.moments, dtype, self.work, self.key)
@@ -116,11 +121,7 @@ class UnitProblem:
     def chunks(self, dtype: torch.dtype) -> Iterator[UnitChunk]:
         """Read targets and choose the voxels of each unit; products are in the precision asked for."""
         single = dtype == torch.float32
-        design = (
-            self.work.get(("unit-design", dtype, *self.key), lambda: self.moments.design(dtype))
-            if single
-            else None
-        )
+        design = scaled_voxels(self.moments, dtype, self.work, self.key) if single else None
         n_trials, n_targets = self.targets.shape
         n_rows = COPIES * (n_trials + len(self.moments.mean))
         for part in chunks(n_targets, n_rows, itemsize=8):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import RepeatedRows
+from bids_recon.decoders.unit_decoder import UnitDecoder
 from bids_recon.decoders.unit_problem import UnitChunk, UnitProblem
 from bids_recon.decoders.unit_ridge_solver import UnitSolution, solve_together, solve_units
 from bids_recon.decoders.unit_weights import UnitWeights
-from bids_recon.errors import DataError, UsageError
+from bids_recon.errors import UsageError
 
 
-class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class UnitRidgeDecoder(UnitDecoder):
     """Ridge regression of each unit on the voxels that correlate best with it.
 
     The decoder of the Kamitani lab since 2021, published as PyFastL2LiR. With `standardise=False` the numbers
@@ -101,14 +100,11 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise UsageError(f"the penalty of the regression must be a number above zero, not {self.alpha}")
         responses = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
         problem = UnitProblem.of(responses, Y, shared, self.n_voxels_per_unit, self.standardise, self.device)
-        self.n_trials_, self.n_targets_ = problem.targets.shape
-        self.n_chosen_, self.n_constant_voxels_ = problem.n_chosen, problem.n_constant
-        self._one_target = problem.one_target
+        self._describe(problem)
         offset = np.empty(self.n_targets_, dtype=responses.dtype)
         voxels, weights = [], []
         # All units have the same voxels where no more vary: double precision costs little then.
-        self._together = self.n_chosen_ == len(problem.moments.varying)
-        precision = torch.float64 if self._together else problem.moments.responses.dtype
+        precision = torch.float64 if problem.same_voxels else problem.moments.responses.dtype
         for chunk in problem.chunks(precision):
             try:
                 solution = self._solve(problem, chunk)
@@ -130,7 +126,7 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         moments = problem.moments
         # Standardised voxels have the mean zero, and the penalty of the intercept then acts on zero.
         mean = moments.mean if self.penalise_intercept and not self.standardise else None
-        if not self._together:
+        if not problem.same_voxels:
             systems = problem.systems(moments.responses.dtype)
             return solve_units(systems, chunk.chosen, chunk.right_sides, chunk.targets, self.alpha, mean)
         voxels = moments.varying
@@ -140,22 +136,6 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         means = None if mean is None else mean[voxels]
         return solve_together(factor, chunk.right_sides, chunk.targets, self.alpha, means)
-
-    @property
-    def coef_(self) -> NDArray[np.floating]:
-        """Weights (n_targets, n_voxels) per unit of response as given; zero for voxels not chosen."""
-        return self.weights_.dense()
-
-    @property
-    def intercept_(self) -> NDArray[np.floating]:
-        """Prediction (n_targets,) for a response of zero."""
-        return self.weights_.intercept()
-
-    def predict(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Latents (n_trials, n_targets) of responses (n_trials, n_voxels); (n_trials,) if Y was 1-d."""
-        check_is_fitted(self)
-        predicted = self.weights_.predict(validate_data(self, X, reset=False, dtype=(np.float64, np.float32)))
-        return predicted[:, 0] if self._one_target else predicted
 
     def summary(self) -> dict[str, Any]:
         """What the sidecar says of the fit."""
@@ -172,35 +152,4 @@ class UnitRidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             "standardise": self.standardise,
             "penalise_intercept": self.penalise_intercept,
         }
-        if self.n_chosen_ == 0:
-            facts["warning"] = "no voxel varies over training trials: nothing can be learnt"
-        elif self.n_chosen_ < self.n_voxels_per_unit:
-            facts["warning"] = (
-                f"{self.n_voxels_per_unit} voxels per unit were asked for, but only {self.n_chosen_} vary"
-            )
-        return facts
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Arrays that, with `get_params()`, rebuild the fitted decoder."""
-        check_is_fitted(self)
-        counts = [self.n_trials_, self.n_targets_, self.n_chosen_, self.n_constant_voxels_, self._one_target]
-        return self.weights_.state() | {"counts": np.array(counts, dtype=np.int64)}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> UnitRidgeDecoder:
-        """Rebuild a fitted decoder from the arrays of `state` and its parameters (others are ignored).
-
-        Raises
-        ------
-        DataError
-            When an array is missing.
-        """
-        decoder = cls(**{key: params[key] for key in cls._get_param_names() if key in params})
-        decoder.weights_ = UnitWeights.from_state(state)
-        if "counts" not in state:
-            raise DataError("the saved decoder lacks the array 'counts'")
-        counts = [int(count) for count in state["counts"]]
-        decoder.n_trials_, decoder.n_targets_, decoder.n_chosen_, decoder.n_constant_voxels_ = counts[:4]
-        decoder._one_target = bool(counts[4])
-        decoder.n_features_in_ = len(decoder.weights_.x_mean)
-        return decoder
+        return facts | self._warning()

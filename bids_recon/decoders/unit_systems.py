@@ -16,6 +16,13 @@ LARGEST_GRAM = 4 * 2**30
 ROWS = 128
 
 
+def scaled_voxels(
+    moments: VoxelMoments, dtype: torch.dtype, work: SharedWork, key: tuple[object, ...]
+) -> torch.Tensor:
+    """Centred and scaled voxels (n_trials, n_voxels), made or found in the shared work."""
+    return work.get(("unit-design", dtype, *key), lambda: moments.design(dtype))
+
+
 @dataclass(frozen=True)
 class UnitSystems:
     """Source of the inner products between the voxels of each unit.
@@ -39,8 +46,10 @@ class UnitSystems:
         """Make the source, or find it in the shared work under the key of the moments."""
         n_voxels = moments.responses.shape[1]
         is_gram = n_voxels**2 * dtype.itemsize <= LARGEST_GRAM
-        make = moments.gram if is_gram else moments.design
-        return cls(work.get(("unit-systems", dtype, *key), lambda: make(dtype)), is_gram)
+        design = scaled_voxels(moments, dtype, work, key)
+        if not is_gram:
+            return cls(design, is_gram)
+        return cls(work.get(("unit-gram", dtype, *key), lambda: moments.gram(design)), is_gram)
 
     def of_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
         """Inner products (k, k) of increasing voxels (k,), in the upper triangle."""

@@ -96,14 +96,14 @@ class VoxelMoments:
         values = self.responses[:, voxels].double() - self.mean[voxels]
         return (targets @ values * self.inverse_norm[voxels]).abs_()
 
-    def gram(self, dtype: torch.dtype) -> torch.Tensor:
+    @staticmethod
+    def gram(design: torch.Tensor) -> torch.Tensor:
         """Inner products (n_voxels, n_voxels) of centred and scaled voxels, in the upper triangle.
 
         Square blocks of `BLOCK` voxels on the diagonal are complete; what is below them has no meaning.
         """
-        design = self.design(dtype)
         n_voxels = design.shape[1]
-        gram = torch.empty(n_voxels, n_voxels, dtype=dtype, device=design.device)
+        gram = torch.empty(n_voxels, n_voxels, dtype=design.dtype, device=design.device)
         for part in blocks(n_voxels):
             multiply(design[:, part].T, design[:, part.start :], into=gram[part, part.start :])
         return gram

@@ -191,7 +191,8 @@ def test_fits_on_the_same_responses_share_their_gram_matrix(monkeypatch: pytest.
     X, Y, _ = planted()
     made = []
     gram = VoxelMoments.gram
-    monkeypatch.setattr(VoxelMoments, "gram", lambda self, dtype: made.append(dtype) or gram(self, dtype))
+    counted = staticmethod(lambda design: made.append(design.dtype) or gram(design))
+    monkeypatch.setattr(VoxelMoments, "gram", counted)
     work = SharedWork(X)
     SparseDecoder(5).fit(X, Y[:, :2], work=work)
     SparseDecoder(5).fit(X, Y[:, 2:], work=work)

@@ -223,7 +223,8 @@ def test_fits_on_the_same_responses_share_their_gram_matrix(monkeypatch: pytest.
     expected = UnitRidgeDecoder(10.0, 30).fit(X, Y[:, 6:]).coef_
     made = []
     gram = VoxelMoments.gram
-    monkeypatch.setattr(VoxelMoments, "gram", lambda self, dtype: made.append(dtype) or gram(self, dtype))
+    counted = staticmethod(lambda design: made.append(design.dtype) or gram(design))
+    monkeypatch.setattr(VoxelMoments, "gram", counted)
     work = SharedWork(X)
     UnitRidgeDecoder(100.0, 20).fit(X, Y[:, :6], work=work)
     second = UnitRidgeDecoder(10.0, 30).fit(X, Y[:, 6:], work=work)
