@@ -1,0 +1,1 @@
+"""From raw BOLD to aligned BOLD and its confounds; or from fMRIPrep's derivatives."""
