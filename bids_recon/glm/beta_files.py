@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bids_recon.dataset.inheritance import entities_of
 from bids_recon.errors import DataError, MissingInputError, UsageError
-from bids_recon.glm.volumes import iterate_volumes, open_series
 from bids_recon.outputs.reading import read_json
+from bids_recon.preprocess.series import iterate_volumes, open_series
 from bids_recon.rois.grids import describe_grid, read_volume, same_grid
 
 DESC = "SingletrialBetas"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bids_recon.errors import DataError, UsageError
 from bids_recon.glm.block_average import block_average, usable_voxels
 from bids_recon.glm.nuisance import nuisance_matrix
-from bids_recon.glm.volumes import open_series, read_voxels
+from bids_recon.preprocess.series import open_series, read_voxels
 from bids_recon.rois.selection import VoxelSelection
 
 # Header and sidecar state the same repetition time up to rounding.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from bids_recon.errors import DataError, from_os_error
 from bids_recon.glm.beta_files import DESC, MAY_BE_EMPTY, BetaFiles, beta_files_of_one_space
 from bids_recon.glm.responses import Responses
-from bids_recon.glm.volumes import read_voxels, write_series
 from bids_recon.outputs.atomic import write_json, write_nifti, write_tsv
 from bids_recon.outputs.names import derivative_name, label
+from bids_recon.preprocess.series import read_voxels, write_series
 from bids_recon.rois.grids import describe_grid, same_grid
 from bids_recon.rois.selection import VoxelSelection
 
