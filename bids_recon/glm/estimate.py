@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bids_recon.errors import DataError, UsageError
 from bids_recon.glm.block_average import block_average, usable_voxels
+from bids_recon.glm.least_squares import lsa, lss
 from bids_recon.glm.nuisance import nuisance_matrix
 from bids_recon.preprocess.series import open_series, read_voxels
 from bids_recon.rois.selection import VoxelSelection
@@ -45,7 +46,7 @@ class Estimator(Protocol):
         ...
 
 
-ESTIMATORS: dict[str, Estimator] = {"block-average": block_average}
+ESTIMATORS: dict[str, Estimator] = {"block-average": block_average, "lsa": lsa, "lss": lss}
 
 
 def run_responses(
