@@ -1,11 +1,13 @@
 """BIDS data sets with known ground truth."""
 
 from bids_recon.simulate.dataset import simulate_dataset
-from bids_recon.simulate.design import DEMO, TINY, SimulationDesign
+from bids_recon.simulate.design import DEMO, MOVING, STILL, TINY, SimulationDesign
 from bids_recon.simulate.truth import GroundTruth, SimulatedRun, SubjectTruth
 
 __all__ = [
     "DEMO",
+    "MOVING",
+    "STILL",
     "TINY",
     "GroundTruth",
     "SimulatedRun",

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -24,15 +24,15 @@ from bids_recon.outputs.atomic import (
     write_text,
     write_tsv,
 )
-from bids_recon.outputs.names import derivative_name
-from bids_recon.rois.selection import VoxelSelection
 from bids_recon.simulate import texts
+from bids_recon.simulate.anatomy import write_inplane_t2, write_masks, write_t1w
 from bids_recon.simulate.design import DEMO, SimulationDesign
 from bids_recon.simulate.experiment import Person, make_person
-from bids_recon.simulate.head import Head, grid_affine, grid_points
+from bids_recon.simulate.images import scaled_image
 from bids_recon.simulate.motion import PARAMETERS
 from bids_recon.simulate.photos import TEST_PHOTOS, TRAINING_PHOTOS
 from bids_recon.simulate.pictures import make_pictures
+from bids_recon.simulate.placement import Placement
 from bids_recon.simulate.scanner import Scanner, signal
 from bids_recon.simulate.truth import TASK, GroundTruth, SimulatedRun
 
@@ -40,10 +40,9 @@ Progress = Callable[[int, int, str], None]
 
 # Half a unit of intensity is a twentieth of a percent of the brain's baseline, far below the noise.
 BOLD_SLOPE = 0.5
-T1W_INTENSITY, T1W_NOISE = 1000.0, 15.0
 
-# First numbers of the seeds of random streams, beside those of `bids_recon.simulate.experiment`.
-_RUN_NOISE, _T1W_NOISE = 4, 5
+# First number of the seeds of random streams, beside those of `bids_recon.simulate.experiment`.
+_RUN_NOISE = 4
 
 
 def simulate_dataset(
@@ -170,9 +169,9 @@ def _write_root(root: Path, truth: GroundTruth) -> None:
         write_png(stimuli / picture.file, picture.pixels)
     write_tsv(stimuli / "sources.tsv", texts.source_table(truth.pictures))
     write_text(stimuli / "README.md", texts.stimuli_readme((*TRAINING_PHOTOS, *TEST_PHOTOS)))
-    derivatives = {"rois": texts.ROIS_README}
-    if design.motion:
-        derivatives["motion"] = texts.MOTION_README
+    derivatives = {"rois": texts.rois_readme(design)}
+    if design.motion or design.session_shift:
+        derivatives["motion"] = texts.motion_readme(design)
     for name, words in derivatives.items():
         write_json(
             root / "derivatives" / name / "dataset_description.json", texts.derivative_description(name)
@@ -183,8 +182,11 @@ def _write_root(root: Path, truth: GroundTruth) -> None:
 def _write_person(root: Path, truth: GroundTruth, person: Person) -> Iterator[str]:
     """Write the files of a person; give the name of each step once it is done."""
     design, subject = truth.design, person.truth
-    _write_anatomy(root, truth, subject.label, person.head)
-    _write_masks(root, subject.label, subject.voxels)
+    write_t1w(root, truth, subject.label, person.head)
+    write_masks(root, subject.label, subject.voxels)
+    if design.inplane_t2:
+        for number in (0, design.train_runs):
+            write_inplane_t2(root, truth, subject.label, person.head, number)
     yield "anatomy"
     scanner = Scanner(design, person.head, subject.noise)
     rows = {picture.file: number for number, picture in enumerate(truth.pictures)}
@@ -194,60 +196,39 @@ def _write_person(root: Path, truth: GroundTruth, person: Person) -> Iterator[st
         evoked = planted + design.trial_noise * rng.normal(size=planted.shape)
         onsets = run.trials["onset"].to_numpy(dtype=np.float64)
         times = design.tr * np.arange(run.n_volumes, dtype=np.float64)
-        course = signal(evoked, onsets, design.on, subject.delays, times)
-        volumes = scanner.acquire(course, subject.voxels, rng, run.motion)
-        _write_run(root, design, run, _scaled_image(volumes, scanner.affine, BOLD_SLOPE, design.tr))
+        course = partial(_course, evoked, onsets, design.on, subject.delays, times)
+        volumes = scanner.acquire(
+            course(0.0),
+            subject.voxels,
+            rng,
+            run.motion,
+            placement=Placement(run.position, run.affine),
+            later=course if design.slice_timing else None,
+        )
+        _write_run(root, design, run, scaled_image(volumes, run.affine, BOLD_SLOPE, design.tr))
         yield f"ses-{run.session} run-{run.run}"
+
+
+def _course(
+    evoked: NDArray[np.float64],
+    onsets: NDArray[np.float64],
+    duration: float,
+    delays: NDArray[np.float64],
+    times: NDArray[np.float64],
+    late: float,
+) -> NDArray[np.float64]:
+    """Time courses `late` seconds after each volume has begun."""
+    return signal(evoked, onsets, duration, delays, times + late)
 
 
 def _write_run(root: Path, design: SimulationDesign, run: SimulatedRun, bold: nib.Nifti1Image) -> None:
     write_nifti(root / run.file("bold", ".nii.gz"), bold)
     write_json(root / run.file("bold", ".json"), texts.bold_sidecar(design))
     write_tsv(root / run.file("events", ".tsv"), run.trials)
+    folder = root / "derivatives" / "motion"
     if run.motion is not None:
-        folder = root / "derivatives" / "motion"
         confounds = pd.DataFrame(run.motion, columns=list(PARAMETERS)).round(6)
         write_tsv(folder / run.file("timeseries", ".tsv", "confounds"), confounds)
         write_json(folder / run.file("timeseries", ".json", "confounds"), texts.CONFOUNDS)
-
-
-def _write_anatomy(root: Path, truth: GroundTruth, label: str, head: Head) -> None:
-    """Write a T1-weighted image with twice the resolution of the functional volumes."""
-    rng = np.random.default_rng([truth.seed, _T1W_NOISE, int(label)])
-    x, y, z = truth.design.grid
-    shape = (2 * x, 2 * y, 2 * z)
-    affine = grid_affine(shape, truth.design.voxel_size / 2)
-    image = T1W_INTENSITY * head.intensity(grid_points(shape, affine), "T1w")
-    image = np.abs(image + T1W_NOISE * rng.normal(size=shape))
-    anat = root / f"sub-{label}" / "anat"
-    write_nifti(anat / f"sub-{label}_T1w.nii.gz", _scaled_image(image, affine, 1.0))
-    write_json(anat / f"sub-{label}_T1w.json", texts.SCANNER)
-
-
-def _write_masks(root: Path, label: str, voxels: VoxelSelection) -> None:
-    func = root / "derivatives" / "rois" / f"sub-{label}" / "func"
-    for roi in voxels.rois:
-        entities = {"sub": label, "task": TASK, "space": "T1w", "label": roi}
-        mask = _in_scanner_space(nib.Nifti1Image(voxels.mask(roi).astype(np.uint8), voxels.affine))
-        write_nifti(func / derivative_name(entities, "mask", ".nii.gz"), mask)
-        write_json(func / derivative_name(entities, "mask", ".json"), texts.mask_sidecar(label, roi))
-
-
-def _scaled_image(
-    values: NDArray[np.floating[Any]], affine: NDArray[np.float64], slope: float, tr: float | None = None
-) -> nib.Nifti1Image:
-    """16-bit image of `values`, stored in steps of `slope`."""
-    limits = np.iinfo(np.int16)
-    stored = np.round(values / slope).clip(limits.min, limits.max).astype(np.int16)
-    image = _in_scanner_space(nib.Nifti1Image(stored, affine))
-    image.header.set_slope_inter(slope, 0)
-    if tr is not None:
-        image.header.set_zooms((*image.header.get_zooms()[:3], tr))
-    return image
-
-
-def _in_scanner_space(image: nib.Nifti1Image) -> nib.Nifti1Image:
-    image.set_qform(image.affine, code="scanner")
-    image.set_sform(image.affine, code="scanner")
-    image.header.set_xyzt_units("mm", "sec")
-    return image
+    if design.session_shift:
+        write_json(folder / run.file("xfm", ".json", "position"), texts.position(run.position))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from bids_recon.simulate.brain import AREAS
 
 LETTERS = "ACEINORSTU"
 N_SHAPES = 40
 SUBJECT_DIGITS = 2
+# Fields that a data set states only where they are used: data sets made without them keep their bytes.
+_OPTIONAL = ("slice_timing", "oblique", "session_shift", "inplane_t2", "dummy_volumes", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,21 @@ class SimulationDesign:
         Standard deviation over voxels of the delay of the haemodynamic response, in seconds.
     motion : float
         Standard deviation of head position over a run, in mm (and, as an arc of 50 mm, of its rotation);
-        0 holds the head still.
+        0 holds the head still. Every run begins at the session's position.
+    slice_timing : bool
+        Whether the slices of a volume are taken one after the other, interleaved, instead of all at once.
+    oblique : float
+        Angle between the slices and the axes of the scanner, in degrees; at most 45.
+    session_shift : float
+        How far from its place in the T1w image the head lies in each session, in mm; it is turned too, by as
+        much as moves a point at 50 mm by half of that. The slices follow half-way, at another tilt in each
+        session.
+    inplane_t2 : bool
+        Whether each session has an anatomical image of the same slices, with the contrast of T2.
+    dummy_volumes : int
+        Volumes at the start of each run that are brighter, as before the steady state.
+    landmarks : bool
+        Whether the head has structures that make its left, right, front and back differ.
     """
 
     n_subjects: int = 3
@@ -89,6 +106,12 @@ class SimulationDesign:
     drift: float = 1.0
     delay_jitter: float = 0.4
     motion: float = 0.0
+    slice_timing: bool = False
+    oblique: float = 0.0
+    session_shift: float = 0.0
+    inplane_t2: bool = False
+    dummy_volumes: int = 0
+    landmarks: bool = False
 
     def __post_init__(self) -> None:
         positive = {name: getattr(self, name) for name in ("n_subjects", "n_train", "train_runs", "repeats")}
@@ -104,11 +127,19 @@ class SimulationDesign:
             raise ValueError(f"{', '.join(unknown)}: not among the areas {', '.join(AREAS)}")
         if not self.on > 0 or not self.tr > 0 or self.off < 0:
             raise ValueError("durations are positive")
+        if not 0 <= self.dummy_volumes * self.tr <= self.lead_in:
+            raise ValueError(f"{self.dummy_volumes} dummy volumes do not fit into the rest of lead_in")
+        if not 0 <= self.oblique <= 45 or self.session_shift < 0:
+            raise ValueError("oblique is an angle between 0 and 45 degrees, session_shift a length")
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """Labels of the people."""
         return tuple(f"{number:0{SUBJECT_DIGITS}d}" for number in range(1, self.n_subjects + 1))
+
+    def stated(self) -> dict[str, Any]:
+        """Settings by name, for the description of the data set."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
 
 
 DEMO = SimulationDesign()
@@ -131,3 +162,32 @@ TINY = SimulationDesign(
     drift=0.3,
 )
 """Two people, 12 training and 8 test pictures, 40 voxels; under a second."""
+
+STILL = SimulationDesign(
+    n_subjects=1,
+    n_train=120,
+    n_natural=20,
+    n_shapes=8,
+    n_letters=0,
+    picture_size=64,
+    train_runs=3,
+    repeats=3,
+    on=4.0,
+    off=4.0,
+    grid=(28, 34, 22),
+    voxel_size=5.0,
+    noise=0.6,
+    landmarks=True,
+)
+"""One person who lies still in a scanner that takes whole volumes at once; what `MOVING` is compared with."""
+
+MOVING = replace(
+    STILL,
+    motion=0.8,
+    slice_timing=True,
+    oblique=12.0,
+    session_shift=8.0,
+    inplane_t2=True,
+    dummy_volumes=3,
+)
+"""The brain, pictures, trials and noise of `STILL`, with all that preprocessing has to undo."""

@@ -16,6 +16,7 @@ from bids_recon.simulate.design import SimulationDesign
 from bids_recon.simulate.head import Head, grid_affine
 from bids_recon.simulate.motion import draw_motion
 from bids_recon.simulate.pictures import Picture
+from bids_recon.simulate.placement import Placement, place_session
 from bids_recon.simulate.scanner import draw_delays
 from bids_recon.simulate.truth import SimulatedRun, SubjectTruth
 
@@ -23,7 +24,7 @@ from bids_recon.simulate.truth import SimulatedRun, SubjectTruth
 NOISE_RANGE = (0.85, 1.2)
 
 # First numbers of the seeds of independent random streams; the pictures have 0.
-_PERSON, _ORDER, _MOTION = 1, 2, 3
+_PERSON, _ORDER, _MOTION, _PLACEMENT = 1, 2, 3, 6
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def make_person(
     rng = np.random.default_rng([seed, _PERSON, int(label)])
     affine = grid_affine(design.grid, design.voxel_size)
     width, depth, height = (extent * design.voxel_size for extent in design.grid)
-    head = Head.fitted((width, depth, height), rng)
+    head = Head.fitted((width, depth, height), rng, landmarks=design.landmarks)
     cortex = lay_out_cortex(head, design.grid, affine, design.roi_voxels, rng)
     brain = Brain(cortex, design.response, design.modulation, rng)
     truth = SubjectTruth(
@@ -93,6 +94,7 @@ def _plan_runs(
         ("test", number, [test[index] for index in rng.permutation(len(test))])
         for number in range(1, design.repeats + 1)
     )
+    placements = _place_sessions(design, seed, label)
     runs: list[SimulatedRun] = []
     for session, number, shown in plan:
         repeated = rng.choice(len(shown), min(design.one_back, len(shown)), replace=False)
@@ -105,8 +107,18 @@ def _plan_runs(
         if design.motion:
             stream = np.random.default_rng([seed, _MOTION, int(label), len(runs)])
             motion = draw_motion(n_volumes, design.motion, stream)
-        runs.append(SimulatedRun(label, session, f"{number:02d}", _trials(design, shown), n_volumes, motion))
+        trials, place = _trials(design, shown), placements[session]
+        run = f"{number:02d}"
+        runs.append(
+            SimulatedRun(label, session, run, trials, n_volumes, motion, place.position, place.affine)
+        )
     return tuple(runs)
+
+
+def _place_sessions(design: SimulationDesign, seed: int, label: str) -> dict[str, Placement]:
+    sessions = ("train", "test")
+    streams = [np.random.default_rng([seed, _PLACEMENT, int(label), n]) for n in range(len(sessions))]
+    return {name: place_session(design, rng) for name, rng in zip(sessions, streams, strict=True)}
 
 
 def _trials(design: SimulationDesign, shown: Sequence[Picture]) -> pd.DataFrame:

@@ -63,10 +63,38 @@ def moved(
     positions : ndarray (n_volumes, 6)
         Positions of the head.
     """
-    to_voxels = np.linalg.inv(affine)
+    poses = np.stack([motion_matrix(position) for position in positions])
+    return seen(volumes, affine, poses, affine)
+
+
+def seen(
+    volumes: NDArray[np.float32],
+    head_affine: NDArray[np.float64],
+    poses: NDArray[np.float64],
+    affine: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Volumes of a head that has been moved, on a grid of the scanner.
+
+    Parameters
+    ----------
+    volumes : ndarray (n_volumes, x, y, z)
+        Volumes of the head at rest.
+    head_affine : ndarray (4, 4)
+        Their voxels to coordinates of the head at rest, in mm.
+    poses : ndarray (n_volumes, 4, 4)
+        Take the head's points from rest to where they are in the scanner.
+    affine : ndarray (4, 4)
+        Voxels of the scanner's grid, which has the same shape, to scanner coordinates.
+    """
     result = np.empty_like(volumes)
-    for volume, position, target in zip(volumes, positions, result, strict=True):
-        # Each voxel of the scanner shows the point of the head that has come to it.
-        pull = to_voxels @ np.linalg.inv(motion_matrix(position)) @ affine
+    for volume, pose, target in zip(volumes, poses, result, strict=True):
+        pull = voxel_pull(head_affine, pose, affine)
         affine_transform(volume, pull[:3, :3], pull[:3, 3], output=target, order=3, mode="nearest")
     return result
+
+
+def voxel_pull(
+    head_affine: NDArray[np.float64], pose: NDArray[np.float64], affine: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Matrix (4, 4) from a voxel of the scanner to the voxel of the head at rest that has come to it."""
+    return np.linalg.inv(head_affine) @ np.linalg.inv(pose) @ affine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ from scipy.stats import gamma
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.simulate.design import SimulationDesign
 from bids_recon.simulate.head import BRAIN_RADIUS, Head, grid_affine, grid_points
-from bids_recon.simulate.motion import moved
+from bids_recon.simulate.motion import motion_matrix, seen
+from bids_recon.simulate.placement import Placement
+from bids_recon.simulate.slices import add_late_signal, slice_times
 
 BRAIN_INTENSITY = 1000.0
 AIR_NOISE = 3.0
@@ -21,6 +24,8 @@ FINE_STEP = 0.1
 RESPONSE_LENGTH = 32.0
 MAX_DELAY = 1.5
 N_PHYSIOLOGICAL = 4
+# How much brighter than in the steady state the first volume is; each one after it half as much.
+UNSTEADY = 0.4
 
 
 def canonical_hrf(time: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,7 +119,7 @@ class Scanner:
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """Voxel to scanner coordinates, (4, 4), in mm."""
+        """Voxel to coordinates of the head at rest, (4, 4), in mm."""
         return grid_affine(self.design.grid, self.design.voxel_size)
 
     def baseline(self) -> NDArray[np.float64]:
@@ -130,6 +135,9 @@ class Scanner:
         voxels: VoxelSelection,
         rng: np.random.Generator,
         motion: NDArray[np.float64] | None = None,
+        *,
+        placement: Placement | None = None,
+        later: Callable[[float], NDArray[np.float64]] | None = None,
     ) -> NDArray[np.float32]:
         """Take the volumes of a run.
 
@@ -143,11 +151,16 @@ class Scanner:
             Source of noise.
         motion : ndarray (n_volumes, 6), optional
             Position of the head at each volume (see `bids_recon.simulate.motion`).
+        placement : Placement, optional
+            Where the head lies in the session and how the slices are laid; as in the T1w image by default.
+        later : callable, optional
+            `course` as it is some seconds after each volume has begun. Given, the slices are taken one after
+            the other; the noise stays that of the volume.
 
         Returns
         -------
         ndarray (x, y, z, n_volumes) float32
-            Intensity, not negative.
+            Intensity, not negative, on the grid of the placement.
         """
         n_volumes = len(course)
         baseline = self.baseline()
@@ -158,13 +171,24 @@ class Scanner:
         percent[:, voxels.indices] += course
         volumes = (baseline.ravel() * (1 + percent / 100)).astype(np.float32)
         del percent
-        if motion is not None:
-            volumes = moved(volumes.reshape(n_volumes, *self.design.grid), self.affine, motion)
-            volumes = volumes.reshape(n_volumes, -1)
+        volumes = volumes.reshape(n_volumes, *self.design.grid)
+        place = placement or Placement(np.eye(4), self.affine)
+        positions = np.zeros((n_volumes, 6)) if motion is None else motion
+        poses = np.stack([motion_matrix(position) @ place.position for position in positions])
+        if motion is not None or not place.is_at_rest(self.affine):
+            volumes = seen(volumes, self.affine, poses, place.affine)
+        if later is not None:
+            scale = baseline.ravel()[voxels.indices] / 100
+            times = slice_times(self.design.grid[2], self.design.tr)
+            add_late_signal(
+                volumes, lambda time: scale * (later(time) - course), times, voxels, poses, place.affine
+            )
+        for number in range(self.design.dummy_volumes):
+            volumes[number] *= 1 + UNSTEADY / 2**number
         # Receiver noise has the same size everywhere, and makes air bright because magnitudes are positive.
         shown = rng.standard_normal(volumes.shape, dtype=np.float32) * np.float32(AIR_NOISE)
         volumes = np.abs(volumes + shown)
-        return np.moveaxis(volumes.reshape(n_volumes, *self.design.grid), 0, -1)
+        return np.moveaxis(volumes, 0, -1)
 
     def _noise(
         self, n_volumes: int, brain: NDArray[np.int64], rng: np.random.Generator

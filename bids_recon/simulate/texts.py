@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 import bids_recon
 from bids_recon.outputs.dataset import BIDS_VERSION
 from bids_recon.simulate.design import SimulationDesign
 from bids_recon.simulate.photos import PhotoSource
 from bids_recon.simulate.pictures import Picture
+from bids_recon.simulate.slices import slice_times
 from bids_recon.simulate.truth import TASK
 
 README = """The brain in this data set is simulated: no person was scanned.
@@ -25,7 +27,7 @@ answers into BOLD volumes. The head is a set of ellipsoids.
 * `ses-test`: {n_natural} other photographs, {n_shapes} coloured shapes and {n_letters} letters, each
   shown once in each of {repeats} runs. No photograph was cut into both training and test pictures.
 * `stimuli`: the pictures, where they come from and their licences.
-* `derivatives/rois`: masks of the areas, on the grid of the BOLD volumes.
+* `derivatives/rois`: masks of the areas{masks}.
 
 Column `picture_set` of the events says which set a presentation belongs to.
 Written by bids_recon {version} from seed {seed}; the same seed and version write the same files.
@@ -43,8 +45,19 @@ ROIS_README = """Masks of the visual areas of simulated people, as planted, on t
 Head and scanner share their coordinates, so that they are in the space of the T1w image too.
 """
 
+ROIS_README_MOVED = """Masks of the visual areas of simulated people, as planted, in the space of the T1w
+image, with voxels of the size of the BOLD volumes. In the sessions the head lay elsewhere.
+"""
+
 MOTION_README = """Positions of the heads of simulated people, as planted, in the columns of fMRIPrep's
 confounds.
+"""
+
+POSITIONS_README = """
+`desc-position_xfm.json`: where the head lay in the scanner at the start of a run, as rigid 4 x 4 matrices in
+mm (RAS+). The positions in the confounds are movements about it: at volume k a point p of the T1w image was
+at M_k T1wToScanner p, where M_k is the matrix of row k (rotations about the scanner's x, y and z axes in this
+order, about its origin, then the translation).
 """
 
 SCANNER = {"Manufacturer": "Simulated"}
@@ -96,6 +109,7 @@ def readme(design: SimulationDesign, seed: int) -> str:
     """README of the data set; its first line says that the brain is simulated."""
     return README.format(
         n=design.n_subjects,
+        masks="" if design.session_shift or design.oblique else ", on the grid of the BOLD volumes",
         areas=", ".join(name for name, _ in design.roi_voxels),
         n_train=design.n_train,
         n_natural=design.n_natural,
@@ -146,7 +160,7 @@ def raw_description(design: SimulationDesign, seed: int) -> dict[str, Any]:
         "Acknowledgements": "No person was scanned. Photographs: see stimuli/README.md.",
         "GeneratedBy": [{"Name": "bids_recon", "Version": bids_recon.__version__}],
         "Simulated": True,
-        "SimulatedFrom": {"Seed": seed, "Design": asdict(design)},
+        "SimulatedFrom": {"Seed": seed, "Design": design.stated()},
     }
 
 
@@ -175,11 +189,36 @@ def mask_sidecar(subject: str, roi: str) -> dict[str, Any]:
     }
 
 
+def position(matrix: NDArray[np.float64]) -> dict[str, Any]:
+    """Where the head lay in a session, given what takes its points from the T1w image to the scanner."""
+    return {
+        "Description": "Where the head lay in the scanner at the start of the run, relative to the T1w image",
+        "Units": "mm",
+        "T1wToScanner": matrix.tolist(),
+        "ScannerToT1w": np.linalg.inv(matrix).tolist(),
+    }
+
+
+def rois_readme(design: SimulationDesign) -> str:
+    """README of the masks."""
+    return ROIS_README_MOVED if design.session_shift or design.oblique else ROIS_README
+
+
+def motion_readme(design: SimulationDesign) -> str:
+    """README of the positions of the head."""
+    return MOTION_README + (POSITIONS_README if design.session_shift else "")
+
+
 def bold_sidecar(design: SimulationDesign) -> dict[str, Any]:
     """Sidecar of a BOLD run."""
+    timing: dict[str, Any] = {}
+    if design.slice_timing:
+        times = slice_times(design.grid[2], design.tr)
+        timing = {"SliceTiming": times.tolist(), "SliceEncodingDirection": "k"}
     return {
         "TaskName": TASK,
         "TaskDescription": "Look at the pictures. Simulated: no person was scanned.",
         "RepetitionTime": design.tr,
+        **timing,
         **SCANNER,
     }

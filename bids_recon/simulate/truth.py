@@ -30,7 +30,13 @@ class SimulatedRun:
     n_volumes : int
         Volumes of the run.
     motion : ndarray (n_volumes, 6) or None
-        Position of the head (see `bids_recon.simulate.motion`); None when it was still.
+        Movement of the head about its position in the session (see `bids_recon.simulate.motion`); None when
+        it was still.
+    position : ndarray (4, 4)
+        Takes points of the head from the T1w image to the scanner at the start of the run, in mm: the pull
+        that brings the run's reference into the space of the T1w image.
+    affine : ndarray (4, 4)
+        Voxel to scanner coordinates of the run's volumes, in mm.
     """
 
     subject: str
@@ -39,6 +45,8 @@ class SimulatedRun:
     trials: pd.DataFrame
     n_volumes: int
     motion: NDArray[np.float64] | None
+    position: NDArray[np.float64]
+    affine: NDArray[np.float64]
 
     def file(self, suffix: str, extension: str, description: str | None = None) -> Path:
         """Path of one of the run's files relative to its data set, such as `file("bold", ".nii.gz")`."""
@@ -56,7 +64,7 @@ class SubjectTruth:
     label : str
         Label without prefix.
     voxels : VoxelSelection
-        The voxels that answer to pictures, and their areas.
+        The voxels that answer to pictures, and their areas, in the space of the T1w image.
     betas : ndarray (n_stimuli, n_voxels) float32
         Noiseless response to each picture, in percent of the baseline at its peak; rows are in the order of
         `GroundTruth.stimulus_ids`.
