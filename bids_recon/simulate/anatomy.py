@@ -11,7 +11,7 @@ from bids_recon.outputs.atomic import write_json, write_nifti
 from bids_recon.outputs.names import derivative_name
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.simulate import texts
-from bids_recon.simulate.head import Head, grid_affine, grid_points
+from bids_recon.simulate.head import Head, grid_affine
 from bids_recon.simulate.images import in_scanner_space, scaled_image
 from bids_recon.simulate.truth import TASK, GroundTruth
 
@@ -27,7 +27,7 @@ def write_t1w(root: Path, truth: GroundTruth, label: str, head: Head) -> None:
     x, y, z = truth.design.grid
     shape = (2 * x, 2 * y, 2 * z)
     affine = grid_affine(shape, truth.design.voxel_size / 2)
-    image = ANATOMY_INTENSITY * head.intensity(grid_points(shape, affine), "T1w")
+    image = ANATOMY_INTENSITY * head.image(shape, affine, "T1w")
     image = np.abs(image + ANATOMY_NOISE * rng.normal(size=shape))
     anat = root / f"sub-{label}" / "anat"
     write_nifti(anat / f"sub-{label}_T1w.nii.gz", scaled_image(image, affine, 1.0))
@@ -47,8 +47,7 @@ def write_inplane_t2(root: Path, truth: GroundTruth, label: str, head: Head, num
     # The first of two halves lies a quarter of a voxel before the centre of the whole.
     halved[:2, 3] = -0.25
     affine = run.affine @ halved
-    points = grid_points(shape, np.linalg.inv(run.position) @ affine)
-    image = ANATOMY_INTENSITY * head.intensity(points, "T2")
+    image = ANATOMY_INTENSITY * head.image(shape, np.linalg.inv(run.position) @ affine, "T2")
     image = np.abs(image + ANATOMY_NOISE * rng.normal(size=shape))
     anat = root / f"sub-{label}" / f"ses-{run.session}" / "anat"
     name = f"sub-{label}_ses-{run.session}_inplaneT2"

@@ -72,7 +72,9 @@ class SimulationDesign:
     dummy_volumes : int
         Volumes at the start of each run that are brighter, as before the steady state.
     landmarks : bool
-        Whether the head has structures that make its left, right, front and back differ.
+        Whether the head has structures that make its left, right, front and back differ. Its images are then
+        averages over voxels, as in a scanner, not samples at their centres: no interpolation follows these
+        when the head moves.
     """
 
     n_subjects: int = 3
@@ -183,7 +185,7 @@ STILL = SimulationDesign(
 
 MOVING = replace(
     STILL,
-    motion=0.8,
+    motion=0.6,
     slice_timing=True,
     oblique=12.0,
     session_shift=8.0,

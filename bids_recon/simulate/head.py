@@ -28,6 +28,8 @@ LANDMARKS = (
 )
 
 CORTEX_RADIUS = 0.94
+# Parts along each axis of a voxel over which it averages.
+PARTS = 3
 BRAIN_RADIUS = 1.0
 
 
@@ -42,7 +44,8 @@ class Head:
     folding : float
         Phase of the folds of the cortex, in radians.
     landmarks : bool
-        Whether there are structures that make left, right, front and back differ.
+        Whether there are structures that make left, right, front and back differ, and voxels average over
+        the tissues they hold.
     """
 
     axes: tuple[float, float, float]
@@ -93,6 +96,23 @@ class Head:
             inside = np.linalg.norm((unit - np.asarray(centre)) / np.asarray(size), axis=-1)
             image = np.where(inside < 1, values[tissue], image)
         return image
+
+    def image(
+        self, shape: tuple[int, int, int], affine: NDArray[np.float64], contrast: str
+    ) -> NDArray[np.float64]:
+        """Image (x, y, z) of the head on a grid, given the affine from its voxels to the head at rest.
+
+        The voxels of a head with landmarks average over what they hold; otherwise each shows its centre.
+        """
+        if not self.landmarks:
+            return self.intensity(grid_points(shape, affine), contrast)
+        steps = (np.arange(PARTS) + 0.5) / PARTS - 0.5
+        image = np.zeros(shape)
+        for step in np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3):
+            shifted = affine.copy()
+            shifted[:3, 3] += affine[:3, :3] @ step
+            image += self.intensity(grid_points(shape, shifted), contrast)
+        return image / PARTS**3
 
 
 def grid_affine(shape: tuple[int, int, int], voxel_size: float) -> NDArray[np.float64]:

@@ -125,7 +125,7 @@ class Scanner:
     def baseline(self) -> NDArray[np.float64]:
         """Volume at rest, without noise."""
         points = grid_points(self.design.grid, self.affine)
-        image = self.head.intensity(points, "EPI")
+        image = self.head.image(self.design.grid, self.affine, "EPI")
         # Coils pick up the surface better than the centre.
         return BRAIN_INTENSITY * image * (0.8 + 0.2 * self.head.radius(points).clip(0, 1.2) ** 2)
 
