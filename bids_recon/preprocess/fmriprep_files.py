@@ -168,7 +168,9 @@ def series_in(series: Sequence[DerivedFile], space: str | None) -> DerivedFile |
     if space is None:
         chosen = [file for file in series if _rank(file.space) == _rank(series[0].space)]
     else:
-        chosen = [file for file in series if is_space(file, space)]
+        # A name without resolution is that of a file without one, before it is that of any resolution.
+        exact = [file for file in series if file.space == space_label(*parse_space(space))]
+        chosen = exact or [file for file in series if is_space(file, space)]
     return only(chosen)
 
 

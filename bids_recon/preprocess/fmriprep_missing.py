@@ -125,7 +125,7 @@ def nothing_in_space(
         problem = (
             f"{run.name}: there is no preprocessed BOLD in the space {wanted}, only in {_listed(spaces)}"
         )
-        choices = f" or choose with --space one of: {_listed(spaces)};"
+        choices = f", or choose with --space one of: {_listed(spaces)}"
     else:
         surfaces = sorted(
             {f.entities["space"] for f in files if "hemi" in f.entities and "space" in f.entities}
@@ -139,6 +139,6 @@ def nothing_in_space(
     return MissingInputError(
         problem,
         file=root,
-        remedy=f"Run fMRIPrep again with {flags};{choices} resampling it here would need"
-        f" {' and '.join(lacking)}.",
+        remedy=f"Run fMRIPrep again with {flags}{choices}. To resample it here, {' and '.join(lacking)}"
+        f" {'is' if len(lacking) == 1 else 'are'} missing.",
     )

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.spatial.transform import Rotation
 
 from bids_recon.dataset.layout import BoldRun
+from bids_recon.preprocess.fmriprep import FmriprepRun, find_fmriprep
 from bids_recon.preprocess.itk_transforms import write_itk_affine
 
 SHAPE = (8, 8, 6)
@@ -145,6 +146,14 @@ def fake_fmriprep(
     return root
 
 
+def find_fake(
+    tmp_path: Path, generation: str, *runs: FakeRun, space: str | None = None, **options: bool
+) -> FmriprepRun:
+    """Write an output folder and a raw run `01`, and look for the run."""
+    root = fake_fmriprep(tmp_path / "fmriprep", generation, *runs, **options)
+    return find_fmriprep(root, raw_run(tmp_path / "bids"), space=space)
+
+
 def describe(root: Path, generation: str, name: str = "fMRIPrep") -> None:
     """Write `dataset_description.json` as the version did."""
     maker = {"Name": name, "Version": VERSIONS[generation]}
@@ -164,11 +173,11 @@ def write_run(root: Path, generation: str, run: FakeRun) -> None:
         write_image(folder / f"{name}.nii.gz", space, series=True, tr=run.header_tr, seed=number)
         if run.sidecar is not None:
             (folder / f"{name}.json").write_text(json.dumps(run.sidecar))
-    # Since 22.1 the mask of the run's own space is always there.
+    # The reference of the run's own space is always there since 22.1, its mask since 23.2.
     always = ("func",) if generation in ("22", "25", "26") else ()
     for space in dict.fromkeys((*always, *run.spaces)):
         part = "_space-run" if generation == "26" and space == "func" else space_part(space)
-        if run.masks:
+        if run.masks and (generation != "22" or space in run.spaces):
             name = f"{start}_bold{part}_brainmask" if old else f"{start}{part}_desc-brain_mask"
             write_image(folder / f"{name}.nii.gz", space)
         if run.references and not old:
