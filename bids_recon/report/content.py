@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_recon.report.quality import PreprocessingQuality, ResponseQuality
+
 Picture = NDArray[np.uint8] | Path
 """A picture, (height, width[, 1, 3 or 4]) uint8 sRGB, or the file that holds it."""
 
@@ -119,6 +121,10 @@ class SubjectReport:
         told by the catalogue of metrics, or from floor and ceiling).
     gallery : list of GalleryItem
         Reconstructions; may be empty.
+    quality : PreprocessingQuality or None
+        Head motion, alignment and signal; None leaves their sections out.
+    responses : ResponseQuality or None
+        What the single-trial model found; None leaves its section out.
     """
 
     context: RunContext
@@ -130,6 +136,8 @@ class SubjectReport:
     decoders: pd.DataFrame = field(default_factory=_no_rows)
     metrics: pd.DataFrame = field(default_factory=_no_rows)
     gallery: Sequence[GalleryItem] = ()
+    quality: PreprocessingQuality | None = None
+    responses: ResponseQuality | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +19,7 @@ from markupsafe import Markup
 from bids_recon.outputs.atomic import write_text
 from bids_recon.report.content import GroupReport, RunContext, SubjectReport
 from bids_recon.report.gallery import gallery_data
+from bids_recon.report.quality_sections import mean_displacement, quality_view
 from bids_recon.report.sections import (
     audit_of,
     group_rois,
@@ -25,7 +27,7 @@ from bids_recon.report.sections import (
     subject_rois,
     subject_scores,
 )
-from bids_recon.report.tables import cell, text_table
+from bids_recon.report.tables import cell, number, text_table
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def write_subject_report(path: str | Path, report: SubjectReport) -> Path:
         Tile("Runs", str(len(report.runs)), link="data") if len(report.runs) else None,
         _total("Trials", report.runs, "trials"),
         *_set_tiles(report),
+        _motion_tile(report),
         _gallery_tile(gallery),
         _audit_tile([audit.state]),
         _warning_tile(report.context),
@@ -77,6 +80,7 @@ def write_subject_report(path: str | Path, report: SubjectReport) -> Path:
         tiles=[tile for tile in tiles if tile],
         audits=[audit],
         subject=name_of(report.subject),
+        quality=quality_view(report.quality, report.responses),
         runs=text_table(report.runs),
         sets=text_table(report.sets),
         decoders=text_table(report.decoders),
@@ -184,6 +188,13 @@ def _set_tiles(report: SubjectReport) -> list[Tile]:
         Tile(f"Pictures, {cell(row['set'])}", cell(row["stimuli"]), link="data")
         for row in report.sets.head(3).to_dict("records")
     ]
+
+
+def _motion_tile(report: SubjectReport) -> Tile | None:
+    displacement = mean_displacement(report.quality) if report.quality else math.nan
+    if math.isnan(displacement):
+        return None
+    return Tile("Mean displacement", f"{number(displacement)} mm", link="motion")
 
 
 def _gallery_tile(gallery: Mapping[str, Any]) -> Tile:

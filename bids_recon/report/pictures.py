@@ -95,16 +95,21 @@ def _encode(picture: Picture, edge: int, quality: int) -> EncodedPicture:
         # Transparent parts are shown on white, as a picture viewer would.
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    stream = io.BytesIO()
     if max(image.size) <= LOSSLESS_EDGE:
-        image.save(stream, format="PNG", optimize=True)
-        kind = "png"
-    else:
-        image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-        image.save(stream, format="JPEG", quality=quality, optimize=True)
-        kind = "jpeg"
-    content = base64.b64encode(stream.getvalue()).decode("ascii")
-    return EncodedPicture(f"data:image/{kind};base64,{content}", *image.size)
+        return EncodedPicture(png_uri(image), *image.size)
+    image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    return EncodedPicture(_data_uri(image, "jpeg", quality=quality), *image.size)
+
+
+def png_uri(image: Image.Image) -> str:
+    """Address, a data URI, of a picture as it is."""
+    return _data_uri(image, "png")
+
+
+def _data_uri(image: Image.Image, kind: str, **options: int) -> str:
+    stream = io.BytesIO()
+    image.save(stream, format=kind, optimize=True, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def _opened(picture: Picture) -> Image.Image:

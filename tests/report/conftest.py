@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from bids_recon.report import GalleryItem, GroupReport, RunContext, SubjectReport
+from bids_recon.report import (
+    GalleryItem,
+    GroupReport,
+    MapFigure,
+    Overlay,
+    PreprocessingQuality,
+    ResponseQuality,
+    RunContext,
+    RunQuality,
+    SubjectReport,
+)
 
 HOSTILE = (
     "<script>window.hacked=1</script>",
@@ -17,6 +29,26 @@ HOSTILE = (
     "{{ 7 * 7 }}<!-- \u2028 & %}",
     "<style>*{display:none}</style></title></textarea>" + 100 * "L",
 )
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--window-size=1280,900", "--disable-dev-shm-usage"),
+)
+
+LAS = np.array([[-3.0, 0, 0, 60], [0, 3, 0, -60], [0, 0, 3, -30], [0, 0, 0, 1]])
+"""Affine of volumes whose first axis goes to the left, as most scanners write them."""
+
+
+def _ball(
+    centre: tuple[float, float, float],
+    radius: float,
+    affine: NDArray[np.float64] = LAS,
+    shape: tuple[int, int, int] = (40, 40, 24),
+) -> NDArray[np.bool_]:
+    """Voxels whose centres lie within `radius` mm of a point in scanner mm."""
+    places = np.stack(np.indices(shape), axis=-1) @ affine[:3, :3].T + affine[:3, 3]
+    return np.linalg.norm(places - centre, axis=-1) < radius
 
 
 class Reports:
@@ -117,10 +149,82 @@ class Reports:
             gallery=[self.item(s, texts[0], texts[k], 0.1 * k, 9 * k) for k in range(6) for s in subjects],
         )
 
+    @staticmethod
+    def run_quality(name: str, n: int = 20, seed: int = 0, **changes) -> RunQuality:
+        """A run of `n` volumes of 2 s with small random movements and a carpet of 30 rows in two groups."""
+        rng = np.random.default_rng(seed)
+        first = [np.nan]
+        content = {
+            "motion": rng.normal(0, [0.1, 0.1, 0.1, 0.001, 0.001, 0.001], (n, 6)),
+            "displacement": np.append(first, rng.uniform(0.05, 0.2, n - 1)),
+            "dvars": np.append(first, rng.uniform(20, 30, n - 1)),
+            "carpet": rng.normal(0, 1, (30, n)).astype(np.float32),
+            "carpet_groups": [("cortex", 20), ("white matter", 10)],
+            "dropped": 2,
+            "tsnr_median": 55.0,
+        }
+        return RunQuality(name, 2.0, **{**content, **changes})
+
+    @staticmethod
+    def map_figure(title: str = "map", **changes) -> MapFigure:
+        """A head of 50 mm with a value everywhere inside."""
+        head = _ball((0, 0, 6), 50)
+        content = {"values": np.where(head, 40.0, np.nan), "limits": (0, 100)}
+        return MapFigure(title, np.where(head, 500.0, 1.0), LAS, **{**content, **changes})
+
+    def quality(self, texts: tuple[str, ...] = ("a", "b", "c", "d", "e", "f")) -> PreprocessingQuality:
+        runs = [
+            self.run_quality(text, seed=place, carpet_groups=[(text, 20), (texts[0], 10)])
+            for place, text in enumerate(texts)
+        ]
+        fixed, moving = (np.where(_ball((x, 0, 6), 45), 500.0, 1.0) for x in (0, 6))
+        return PreprocessingQuality(
+            runs=runs,
+            overlays=[Overlay(texts[0], fixed, moving, LAS, texts[1], texts[2])],
+            tsnr=self.map_figure(texts[3], unit=texts[4]),
+            rois=self.map_figure(
+                texts[4], values=None, outlines={text: _ball((0, 0, 6), 20) for text in texts}
+            ),
+            notes=list(texts),
+        )
+
+    def responses(self, texts: tuple[str, ...] = ("a", "b", "c", "d", "e", "f")) -> ResponseQuality:
+        rng = np.random.default_rng(0)
+        return ResponseQuality(
+            hrf_index=self.map_figure(texts[0], limits=(1, 20)),
+            times_to_peak=rng.choice([4.0, 5.0, 6.0], 100),
+            noise_ceiling={text: rng.uniform(0, 60, 200) for text in texts},
+            noise_ceiling_map=self.map_figure(texts[1], unit="%"),
+            notes=list(texts),
+        )
+
+
+@pytest.fixture
+def ball():
+    """Function that makes a ball in a volume."""
+    return _ball
+
 
 @pytest.fixture
 def reports() -> Reports:
     return Reports()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One headless Chromium for the module."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("Chromium or its driver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()
 
 
 @pytest.fixture
