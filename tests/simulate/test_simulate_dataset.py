@@ -178,13 +178,20 @@ def test_every_picture_has_source_and_licence(tiny_truth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("motion", [0.0, 0.5])
-def test_validator_finds_no_error(tmp_path, motion):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"motion": 0.5},
+        {"slice_timing": True, "oblique": 9.0, "session_shift": 6.0, "inplane_t2": True, "dummy_volumes": 2},
+    ],
+)
+def test_validator_finds_no_error(tmp_path, changes):
     program = Path(sys.executable).parent / "bids-validator-deno"
     found = str(program) if program.is_file() else shutil.which("bids-validator-deno")
     if found is None:
         pytest.skip("bids-validator-deno is not installed")
-    truth = simulate_dataset(tmp_path / "bids", replace(ONE, motion=motion))
+    truth = simulate_dataset(tmp_path / "bids", replace(ONE, **changes))
     for folder in (truth.folder, truth.folder / "derivatives" / "rois"):
         done = subprocess.run([found, str(folder), "--json"], capture_output=True, text=True, check=False)
         issues = json.loads(done.stdout)["issues"]["issues"]
