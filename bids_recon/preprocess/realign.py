@@ -7,7 +7,7 @@ voxels of strong gradient find it precisely (`bids_recon.preprocess.gauss_newton
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from bids_recon.errors import DataError
 from bids_recon.preprocess.gauss_newton import RADIUS, Fit, Level, Target
 from bids_recon.preprocess.head_region import field_of_view, finite, head_centre, head_mask, surroundings
-from bids_recon.preprocess.resampling import points_at_a_time, resample
+from bids_recon.preprocess.resampling import points_at_a_time, resample_voxels
 from bids_recon.preprocess.rigid import mean_displacement
+from bids_recon.preprocess.volume_threads import in_order
 from bids_recon.rois.grids import Volume
 
 VOLUMES_AVERAGED = 32
 """Volumes of a run, evenly spread, whose mean is its reference; more cost time and gain no precision."""
 
 _COARSE = Level(fwhm=8, spacing=6, tolerance=0.1)
+# A single volume's gradients are noisy where they are small.
+_NOISY = Level(fwhm=3, spacing=0, tolerance=0.03)
 _FINE = Level(fwhm=0, spacing=0, tolerance=0.01)
 _FAR = (
     Level(fwhm=24, spacing=10, tolerance=0.5, steps=30),
@@ -33,6 +36,8 @@ _FAR = (
 
 # The voxels to compare are chosen anew when the head has moved by so much, in mm.
 _POINTS_HOLD_FOR = 1.0
+_FEWEST_POINTS = 64
+_WEIGHT_OUTSIDE = np.float32(1e-4)
 
 
 @dataclass(frozen=True)
@@ -161,10 +166,10 @@ def realign_run(
     first = Volume(_checked(volumes[..., n // 2], n // 2), affine)
     still = np.broadcast_to(np.eye(4), (n, 4, 4))
     pull = _align(volumes, affine, first, None, still, (_COARSE,), device).pull
-    # What the smooth reference finds for itself is its own error, which all volumes share.
+    some = np.unique([n // 2, *np.linspace(0, n - 1, min(n, VOLUMES_AVERAGED)).round().astype(int)])
+    pull[some] = _align(volumes, affine, first, None, pull, (_NOISY,), device, some).pull
+    # What a smoothed volume finds for itself is its own error, which all volumes share.
     pull = pull @ np.linalg.inv(pull[n // 2])
-    some = np.unique(np.linspace(0, n - 1, min(n, VOLUMES_AVERAGED)).round().astype(int))
-    pull[some] = _align(volumes, affine, first, None, pull, (_FINE,), device, some).pull
     mean = Volume(_mean(volumes, affine, pull, some, device), affine)
     fit = _align(volumes, affine, mean, None, pull, (_FINE,), device)
     return Realignment(fit.pull, fit.residual, fit.converged), mean.data
@@ -250,34 +255,47 @@ def _fit(
     start: NDArray[np.float64],
 ) -> Fit:
     """Find volumes at one level, some at a time."""
+
+    def found(group: tuple[slice, NDArray[np.int64]]) -> Fit:
+        part, points = group
+        values = np.stack([_at(volumes[..., number], number, points) for number in numbers[part]])
+        low, high = field[part, :, :, None].swapaxes(0, 1)
+        measured = ((points >= low) & (points <= high)).all(axis=1)
+        tensors = torch.from_numpy(values).to(target.device), torch.from_numpy(measured).to(target.device)
+        return target.fit(*tensors, points, affine, start[part])
+
+    groups = _groups(target, volumes.shape[:3], affine, numbers, start)
+    fits = list(in_order(found, groups, target.device))
+    return Fit(
+        np.concatenate([fit.pull for fit in fits]),
+        np.concatenate([fit.residual for fit in fits]),
+        np.concatenate([fit.converged for fit in fits]),
+    )
+
+
+def _groups(
+    target: Target,
+    shape: tuple[int, ...],
+    affine: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    start: NDArray[np.float64],
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Volumes that are worked on together, and their voxels (3, n_points) that are compared."""
     probes = target.centre + RADIUS * np.vstack([np.eye(3), -np.eye(3)])
-    result = Fit(start.copy(), np.full(len(start), np.nan), np.zeros(len(start), dtype=bool))
     chosen_for: NDArray[np.float64] | None = None
     begin = 0
     while begin < len(start):
         if chosen_for is None or mean_displacement(chosen_for, start[begin], probes) > _POINTS_HOLD_FOR:
             chosen_for = start[begin]
-            points = target.points(volumes.shape[:3], affine, chosen_for)
-            if points.shape[1] < 64:
+            points = target.points(shape, affine, chosen_for)
+            if points.shape[1] < _FEWEST_POINTS:
                 raise DataError(
                     f"volume {numbers[begin]} (counted from 0) does not overlap with the reference",
                     remedy="Check the affines of the images.",
                 )
         end = min(len(start), begin + max(1, points_at_a_time(target.device) // points.shape[1]))
-        values = np.stack([_at(volumes[..., number], number, points) for number in numbers[begin:end]])
-        low, high = field[begin:end, :, :, None].swapaxes(0, 1)
-        measured = ((points >= low) & (points <= high)).all(axis=1)
-        fit = target.fit(
-            torch.from_numpy(values).to(target.device),
-            torch.from_numpy(measured).to(target.device),
-            points,
-            affine,
-            start[begin:end],
-        )
-        result.pull[begin:end], result.residual[begin:end] = fit.pull, fit.residual
-        result.converged[begin:end] = fit.converged
+        yield slice(begin, end), points
         begin = end
-    return result
 
 
 def _at(volume: NDArray[np.generic], number: int, points: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -306,20 +324,22 @@ def _mean(
 ) -> NDArray[np.float32]:
     """Mean of aligned volumes, at each voxel over those that measured it."""
     shape = volumes.shape[:3]
-    total, count = np.zeros((2, *shape), dtype=np.float32)
-    for number in numbers:
+    place = torch.device(device)
+
+    def aligned(number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         volume = volumes[..., number]
         low, high = field_of_view(volume)
         part = volume[tuple(slice(one, other + 1) for one, other in zip(low, high, strict=True))]
         corner = np.array(affine, dtype=np.float64)
         corner[:3, 3] += corner[:3, :3] @ low
+        to_source = np.linalg.inv(corner) @ pull[number] @ affine
+        inside = resample_voxels(np.ones(part.shape, np.float32), to_source, shape, 0, "zero", place)
         # What nobody measured takes the value at the nearest edge, which hardly counts elsewhere.
-        weight = np.maximum(
-            resample(
-                np.ones(part.shape, np.float32), corner, pull[number], shape, affine, order=0, outside="zero"
-            ),
-            np.float32(1e-4),
-        )
-        total += weight * resample(part, corner, pull[number], shape, affine, device=device)
+        weight = np.maximum(inside, _WEIGHT_OUTSIDE)
+        return weight * resample_voxels(part, to_source, shape, 3, "nearest", place), weight
+
+    total, count = np.zeros((2, *shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
+    for weighted, weight in in_order(aligned, numbers.tolist(), place):
+        total += weighted
         count += weight
     return total / count

@@ -8,17 +8,19 @@ with the volume, which runs as fast as any product of matrices, on the CPU and o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bids_recon.preprocess.volume_threads import in_order
+
 Order = Literal[0, 1, 3]
 Outside = Literal["nearest", "zero"]
 
-# Points worked on at a time: what they need fits the second-level caches of a CPU.
+# Points worked on at a time: what they need fits the second-level cache of a core.
 _CPU_POINTS = 65_536
 _GPU_POINTS = 4_194_304
 
@@ -42,26 +44,18 @@ class Interpolator:
     def __init__(self, data: torch.Tensor, order: Order) -> None:
         self.order, self.shape = order, tuple(data.shape)
         self._last = torch.tensor([[size - 1.0] for size in self.shape], device=data.device)
-        if order == 0:
-            self._table = data.reshape(-1, 1)
-            self._strides = (self.shape[1] * self.shape[2], self.shape[2], 1)
-            return
         # The voxels that a point between i and i + 1 needs are i - before .. i + after.
-        before, after = (1, 2) if order == 3 else (0, 1)
+        before, after = {0: (0, 0), 1: (0, 1), 3: (1, 2)}[order]
         for axis, size in enumerate(self.shape):
             if order == 3:
                 data = _along(axis, _spline_filter(size, data), data)
-            places = np.abs(np.arange(-before, size + after))
             # Mirrored about the outermost voxels; a single voxel is its own neighbour.
-            places = (
-                np.minimum(places, np.abs(2 * (size - 1) - places)) if size > 1 else np.zeros_like(places)
-            )
+            places = np.abs(np.arange(-before, size + after))
+            places = np.minimum(places, np.abs(2 * (size - 1) - places)) if size > 1 else 0 * places
             data = data.index_select(axis, torch.from_numpy(places).to(data.device))
-        self._strides = (data.shape[1] * data.shape[2], data.shape[2], 1)
-        flat = data.reshape(-1)
-        # Neighbours along the last axis lie in one row, so that one look-up fetches them all.
         self._width = before + after + 1
-        self._table = flat.unfold(0, self._width, 1).contiguous()
+        self._strides = (data.shape[1] * data.shape[2], data.shape[2])
+        self._flat = data.reshape(-1)
 
     def __call__(self, coordinates: torch.Tensor) -> torch.Tensor:
         """Values (n,) at voxel coordinates (3, n); the edge's value beyond the edge."""
@@ -78,47 +72,44 @@ class Interpolator:
     def _parts(self, coordinates: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return coordinates.split(points_at_a_time(coordinates.device), 1)
 
-    def _inside(self, coordinates: torch.Tensor) -> torch.Tensor:
-        return torch.minimum(coordinates.clamp(min=0), self._last)
-
-    def _row(self, whole: torch.Tensor) -> torch.Tensor:
+    def _located(self, coordinates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the first neighbour of each point is stored, and how far beyond a voxel the point lies."""
+        place = torch.minimum(coordinates.clamp(min=0), self._last)
+        whole = place.floor() if self.order else (place + 0.5).floor_()
         a, b, c = whole.to(torch.int32)
-        return (a * self._strides[0] + b * self._strides[1]).add_(c)
+        return (a * self._strides[0]).add_(b * self._strides[1]).add_(c), place.sub_(whole)
+
+    def _neighbours(self, first: torch.Tensor, i: int, j: int) -> list[torch.Tensor]:
+        """Coefficients, each (n,), in the i-th row and j-th column of the points' neighbours."""
+        start = i * self._strides[0] + j * self._strides[1]
+        # Shifting the array is cheaper than shifting the places.
+        return [self._flat[start + k :].index_select(0, first) for k in range(self._width)]
 
     def _values(self, coordinates: torch.Tensor) -> torch.Tensor:
-        place = self._inside(coordinates)
+        first, fraction = self._located(coordinates)
         if self.order == 0:
-            return self._table.view(-1).index_select(0, self._row((place + 0.5).floor_()))
-        whole = place.floor()
-        row, fraction = self._row(whole), place - whole
+            return self._flat.index_select(0, first)
         a, b, c = (_weights(part, self.order) for part in fraction)
-        total = self._table.new_zeros(len(row), self._width)
+        total = torch.zeros_like(fraction[0])
         for i in range(self._width):
             for j in range(self._width):
-                taps = self._taps(row, i, j)
-                total.addcmul_(taps, (a[i] * b[j])[:, None])
-        return total.mul_(torch.stack(c, 1)).sum(1)
+                total.addcmul_(_weighed(self._neighbours(first, i, j), c), a[i] * b[j])
+        return total
 
     def _values_and_gradients(self, coordinates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        place = self._inside(coordinates)
-        whole = place.floor()
-        row, fraction = self._row(whole), place - whole
+        first, fraction = self._located(coordinates)
         a, b, c = (_weights(part, self.order) for part in fraction)
         slope_a, slope_b, slope_c = (_slopes(part) for part in fraction)
-        total, along_a, along_b = self._table.new_zeros(3, len(row), self._width)
+        total, *gradient = torch.zeros(4, len(first), device=first.device)
         for i in range(self._width):
             for j in range(self._width):
-                taps = self._taps(row, i, j)
-                total.addcmul_(taps, (a[i] * b[j])[:, None])
-                along_a.addcmul_(taps, (slope_a[i] * b[j])[:, None])
-                along_b.addcmul_(taps, (a[i] * slope_b[j])[:, None])
-        weights = torch.stack(c, 1)
-        along_c = (total * torch.stack(slope_c, 1)).sum(1)
-        gradient = [along_a.mul_(weights).sum(1), along_b.mul_(weights).sum(1), along_c]
-        return total.mul_(weights).sum(1), torch.stack(gradient)
-
-    def _taps(self, row: torch.Tensor, i: int, j: int) -> torch.Tensor:
-        return self._table.index_select(0, row + (i * self._strides[0] + j * self._strides[1]))
+                neighbours = self._neighbours(first, i, j)
+                along, weight = _weighed(neighbours, c), a[i] * b[j]
+                total.addcmul_(along, weight)
+                gradient[0].addcmul_(along, slope_a[i] * b[j])
+                gradient[1].addcmul_(along, a[i] * slope_b[j])
+                gradient[2].addcmul_(_weighed(neighbours, slope_c), weight)
+        return total, torch.stack(gradient)
 
 
 def iterate_resampled(
@@ -172,10 +163,12 @@ def iterate_resampled(
         raise ValueError(f"transforms of shape {pulls.shape} do not fit a series of shape {volumes.shape}")
     to_source = np.linalg.inv(affine) @ pulls @ np.asarray(target_affine, dtype=np.float64)
     to_source = np.broadcast_to(to_source, (volumes.shape[3], 4, 4))
-    return (
-        _resampled(volumes[..., number], matrix, shape, order, outside, torch.device(device))
-        for number, matrix in enumerate(to_source)
-    )
+    place = torch.device(device)
+
+    def resampled(number: int) -> NDArray[np.float32]:
+        return resample_voxels(volumes[..., number], to_source[number], shape, order, outside, place)
+
+    return in_order(resampled, range(len(to_source)), place)
 
 
 def resample(
@@ -223,7 +216,7 @@ def as_tensor(volume: NDArray[np.generic], device: torch.device) -> torch.Tensor
     return torch.from_numpy(values).to(device)
 
 
-def _resampled(
+def resample_voxels(
     volume: NDArray[np.generic],
     to_source: NDArray[np.float64],
     shape: tuple[int, int, int],
@@ -231,7 +224,7 @@ def _resampled(
     outside: Outside,
     device: torch.device,
 ) -> NDArray[np.float32]:
-    """One volume (x, y, z) at the places to which `to_source` takes the voxels of the target."""
+    """One volume (x, y, z) at the voxels to which `to_source` (4, 4) takes those of a target of `shape`."""
     # Axes in reverse: nibabel's arrays then need not be copied, and neither does the result.
     matrix = torch.from_numpy(to_source[2::-1, [2, 1, 0, 3]].astype(np.float32)).to(device)
     interpolate = Interpolator(as_tensor(volume.T, device), order)
@@ -262,6 +255,14 @@ def _spline_filter(size: int, like: torch.Tensor) -> torch.Tensor:
         return torch.ones(1, 1, dtype=like.dtype, device=like.device)
     samples[0, 1] = samples[-1, -2] = 2
     return torch.from_numpy(np.linalg.inv(samples / 6)).to(like)
+
+
+def _weighed(values: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Sum of products."""
+    total = values[0] * weights[0]
+    for value, weight in zip(values[1:], weights[1:], strict=True):
+        total.addcmul_(value, weight)
+    return total
 
 
 def _weights(t: torch.Tensor, order: Order) -> tuple[torch.Tensor, ...]:
