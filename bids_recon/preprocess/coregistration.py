@@ -80,8 +80,9 @@ def register_rigid(
     moving, fixed : Volume
         Three-dimensional, of any voxel size and orientation.
     moving_mask, fixed_mask : ndarray (x, y, z) bool, optional
-        The brain. Points are taken from the volume with the smaller field of view, within its mask and
-        `MASK_MARGIN` (`volume_pair.py`); the mask of the other one only helps to find its centre.
+        The brain. Points are taken within the mask, and `MASK_MARGIN` (`volume_pair.py`), of the volume that
+        has one. If both or neither have, they are taken from the one with the smaller field of view; the mask
+        of the other one only helps to find its centre.
     start : ndarray (4, 4), optional
         Pull to start from; the identity (what the headers say) by default.
     backend : {"auto", "ants", "dipy"}
@@ -106,13 +107,17 @@ def register_rigid(
     _check(fixed, fixed_mask, "fixed")
     name, engine = choose_backend(backend)
     begin = np.eye(4) if start is None else np.asarray(start, dtype=np.float64)
-    # Points are taken where the smaller field of view is, so that they lie within the larger one.
-    if _extent(moving) <= _extent(fixed):
-        pair, swapped = VolumePair(moving, fixed, moving_mask, fixed_mask, seed), True
-        begin = np.linalg.inv(begin)
+    if (moving_mask is None) == (fixed_mask is None):
+        # Points of the smaller field of view lie within the larger one.
+        swapped = _extent(moving) <= _extent(fixed)
     else:
-        pair, swapped = VolumePair(fixed, moving, fixed_mask, moving_mask, seed), False
-    pull = _search(pair, begin)
+        swapped = moving_mask is not None
+    if swapped:
+        pair = VolumePair(moving, fixed, moving_mask, fixed_mask, seed)
+        begin = np.asarray(np.linalg.inv(begin), dtype=np.float64)
+    else:
+        pair = VolumePair(fixed, moving, fixed_mask, moving_mask, seed)
+    pull: NDArray[np.float64] = _search(pair, begin)
     criterion = pair.criterion(*pair.copies(FINEST_SIZE), _REFINE_POINTS)
     here, there = pair.copies(ENGINE_SIZE)
     try:

@@ -60,7 +60,7 @@ def linear(
 
 
 def deformation(
-    fixed: Volume, moving: Volume, affine: NDArray[np.float64], *, fast: bool = False, seed: int = 0
+    fixed: Volume, moving: Volume, affine: NDArray[np.float64], *, seed: int = 0
 ) -> NDArray[np.float32]:
     """Symmetric diffeomorphic registration (SyN) by local cross-correlation.
 
@@ -77,7 +77,7 @@ def deformation(
             outprefix=str(Path(folder, "found_")),
             syn_metric="CC",
             syn_sampling=4,
-            reg_iterations=(30, 20, 0) if fast else (50, 30, 8),
+            reg_iterations=(50, 30, 8),
             random_seed=seed or 1,
         )
         warp = next(file for file in found["fwdtransforms"] if str(file).endswith(".nii.gz"))

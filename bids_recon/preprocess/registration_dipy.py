@@ -81,7 +81,6 @@ def deformation(
     moving: Volume,
     affine: NDArray[np.float64],
     *,
-    fast: bool = False,
     seed: int = 0,  # noqa: ARG001  one signature for both backends
 ) -> NDArray[np.float32]:
     """Symmetric diffeomorphic registration (SyN) by local cross-correlation.
@@ -92,8 +91,6 @@ def deformation(
         Of one contrast and about the same voxel size.
     affine : ndarray (4, 4)
         Pull that aligns them up to the deformation, in mm.
-    fast : bool
-        Leave out the finest level.
     seed : int
         Not needed: nothing is drawn.
 
@@ -106,9 +103,7 @@ def deformation(
     from dipy.align.metrics import CCMetric
 
     with _quiet():
-        registration = SymmetricDiffeomorphicRegistration(
-            metric=CCMetric(3), level_iters=[30, 20, 0] if fast else [50, 30, 8]
-        )
+        registration = SymmetricDiffeomorphicRegistration(metric=CCMetric(3), level_iters=[50, 30, 8])
         registration.verbosity = 0
         mapping = registration.optimize(
             np.asarray(fixed.data, dtype=np.float64),
