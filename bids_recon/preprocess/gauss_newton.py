@@ -189,7 +189,7 @@ class Target:
             ] / self._overshoot
             push[active] = self._matrices(movement) @ push[active]
             length = _length(movement)
-            converged[active] = length < self.level.tolerance
+            converged[active] = (length < self.level.tolerance) & (residual[active] < 1)
             going_on = length >= self.level.tolerance
             active = active[going_on]
             if not len(active):

@@ -10,6 +10,9 @@ LEAST_GAIN = 0.1
 """Of the reference in a volume, both standardised. A reference that explains less, or the negative of a
 volume, would ask for steps without bounds."""
 
+LEAST_OVERLAP = 0.2
+"""Part of the points that have to lie within both fields of view; with fewer, nothing moves."""
+
 
 class StepEquations:
     """Linear least-squares problems of some volumes: which movement, gain and offset fit them best.
@@ -35,6 +38,7 @@ class StepEquations:
             np.linalg.pinv(unscaled, rcond=1e-6, hermitian=True) / scale[:, :, None] / scale[:, None, :]
         )
         self._count = np.maximum(normal[:, -1, -1], 1)
+        self._apart = normal[:, -1, -1] < LEAST_OVERLAP * values.shape[1]
         spread = self._sum(weights * values**2) - self._sum(weights * values) ** 2 / self._count
         self._deviation = np.sqrt(np.maximum(spread, 1e-30) / self._count)
         self._fitted = np.tile([1.0, 0.0], (len(normal), 1))
@@ -48,12 +52,13 @@ class StepEquations:
     def solve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Movements (n, 6) in units of the derivatives, and residuals (n,) once they are made.
 
-        A residual is the deviation of what is unexplained over that of the volume.
+        A residual is the deviation of what is unexplained over that of the volume; 1 without overlap.
         """
         right = (self._weighted @ self._difference[..., None])[..., 0].double().cpu().numpy()
         solution = (self._inverse @ right[..., None])[..., 0]
         left = self._sum(self._weights * self._difference**2) - (solution * right).sum(1)
         residual = np.sqrt(np.maximum(left, 0) / self._count) / self._deviation
+        residual[self._apart], solution[self._apart] = 1, 0
         self._fitted += solution[:, 6:]
         gain = np.maximum(self._fitted[:, :1], LEAST_GAIN * self._deviation[:, None])
         return solution[:, :6] / gain, residual

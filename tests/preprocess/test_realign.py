@@ -1,7 +1,4 @@
-"""Head motion and the way between references, on a head that is known everywhere.
-
-The head is a formula, so that a moved volume needs no interpolation and the truth has no error of its own.
-"""
+"""Head motion and the way between references, on a head that is known everywhere."""
 
 from __future__ import annotations
 
@@ -9,86 +6,22 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from known_head import CENTRE, NOISE, POINTS, SHAPE, grid_about, seen, series_of, smooth_motion
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_recon.errors import DataError
 from bids_recon.preprocess.realign import align_references, check_series, realign, realign_run
 from bids_recon.preprocess.rigid import matrices, mean_displacement
 from bids_recon.rois.grids import Volume
 
-CENTRE = np.array([2.0, -15.0, 8.0])
-RADII = np.array([66.0, 82.0, 60.0])
-NOISE = 0.015 * 1000
-SHAPE = (50, 60, 42)
-"""Of volumes of 3.4 mm that hold the whole head."""
-
-_rng = np.random.default_rng(7)
-# Grey and white matter: waves of 14 to 40 mm in all directions.
-_WAVES = _rng.normal(size=(20, 3))
-_WAVES *= (2 * np.pi / _rng.uniform(14, 40, 20) / np.linalg.norm(_WAVES, axis=1))[:, None]
-POINTS = CENTRE + _rng.uniform(-0.55, 0.55, (400, 3)) * RADII
-
-
-def _brightness(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Of the head at rest at points (n, 3) in mm: a brain with soft edges, about 1000 within."""
-    near = np.linalg.norm((points - CENTRE) / RADII, axis=1) < 1.25
-    inner = points[near].astype(np.float32)
-    depth = (1 - np.linalg.norm((inner - CENTRE) / RADII, axis=1)) * RADII.mean()
-    value = 1000 + 80 * np.cos(inner @ _WAVES.T.astype(np.float32)).sum(axis=1)
-    result = np.zeros(len(points), dtype=np.float32)
-    result[near] = value / (1 + np.exp(-depth / 1.7))
-    return result
-
-
-def _grid(
-    shape: tuple[int, ...], sizes: tuple[float, float, float], oblique: tuple[float, float, float] = (0, 0, 0)
-) -> NDArray[np.float64]:
-    """Affine of a grid about the head; radiological, as most scanners store it."""
-    affine = matrices([0, 0, 0, *oblique], np.zeros(3)) @ np.diag([-sizes[0], sizes[1], sizes[2], 1])
-    affine[:3, 3] = CENTRE - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return affine
-
-
-def _seen(
-    shape: tuple[int, ...], affine: NDArray[np.float64], pull: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """What a scanner sees of the head that `pull` has moved."""
-    voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, 3)
-    back = np.linalg.inv(pull) @ affine
-    return _brightness(voxels @ back[:3, :3].T + back[:3, 3]).reshape(shape)
-
-
-def _series(
-    shape: tuple[int, ...], affine: NDArray[np.float64], pulls: NDArray[np.float64], noise: float = NOISE
-) -> NDArray[np.float32]:
-    rng = np.random.default_rng(1)
-    result = np.empty((*shape, len(pulls)), dtype=np.float32, order="F")
-    for number, pull in enumerate(pulls):
-        result[..., number] = _seen(shape, affine, pull) + noise * rng.standard_normal(
-            shape, dtype=np.float32
-        )
-    return result
-
-
-def _motion(n: int, size: float = 0.9, seed: int = 2) -> NDArray[np.float64]:
-    """Smooth movements, zero in the middle volume, that displace the head by 1.5 mm on average."""
-    walk = np.cumsum(np.random.default_rng(seed).normal(size=(n, 6)), axis=0)
-    walk = ndimage.gaussian_filter1d(walk, 1, axis=0)
-    walk *= size / walk.std(axis=0)
-    walk -= walk[n // 2]
-    walk[:, 3:] /= 60
-    return matrices(walk, CENTRE)
-
-
-AFFINE = _grid(SHAPE, (3.4, 3.4, 3.4))
+AFFINE = grid_about(SHAPE, (3.4, 3.4, 3.4))
 
 
 @pytest.fixture(scope="module")
 def moved() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    pulls = _motion(10)
+    pulls = smooth_motion(10)
     assert 1.2 < mean_displacement(pulls, np.eye(4), POINTS).mean() < 2.2
-    return _series(SHAPE, AFFINE, pulls), pulls
+    return series_of(SHAPE, AFFINE, pulls), pulls
 
 
 def _error(found: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,17 +41,17 @@ def test_motion_of_a_run_is_found(moved: tuple[NDArray[np.float32], NDArray[np.f
     assert (realignment.residual < 0.1).all()
     assert mean.dtype == np.float32
     # Ten volumes have a third of the noise; what is lost by interpolation is less than that.
-    clean = _seen(SHAPE, AFFINE, np.eye(4))
+    clean = seen(SHAPE, AFFINE, np.eye(4))
     assert np.std((mean - clean)[clean > 500]) < 0.5 * NOISE
 
 
 def test_motion_relative_to_a_given_reference(moved: tuple[NDArray[np.float32], NDArray[np.float64]]) -> None:
     volumes, pulls = moved
     other_shape = (40, 56, 50)
-    other = _grid(other_shape, (4.0, 3.5, 3.0), (0.1, -0.05, 0.2))
+    other = grid_about(other_shape, (4.0, 3.5, 3.0), (0.1, -0.05, 0.2))
     away = matrices([3, -2, 4, 0.03, 0.02, -0.04], CENTRE)
     # The reference shows a head moved by `away`: its points lie at pull @ inv(away) in the volumes.
-    reference = Volume(_seen(other_shape, other, away), other)
+    reference = Volume(seen(other_shape, other, away), other)
     realignment = realign(volumes[..., :4], AFFINE, reference)
     true = pulls[:4] @ np.linalg.inv(away)
     assert mean_displacement(realignment.pull, true, POINTS).mean() <= 0.02
@@ -129,7 +62,7 @@ def test_motion_relative_to_a_given_reference(moved: tuple[NDArray[np.float32], 
 
 
 def test_still_head_stays_where_it_is() -> None:
-    volume = _seen(SHAPE, AFFINE, np.eye(4))
+    volume = seen(SHAPE, AFFINE, np.eye(4))
     exactly = np.repeat(volume[..., None], 4, axis=3)
     realignment, mean = realign_run(exactly, AFFINE)
     assert mean_displacement(realignment.pull, np.eye(4), POINTS).max() <= 1e-4
@@ -139,7 +72,7 @@ def test_still_head_stays_where_it_is() -> None:
 
 
 def test_still_head_with_noise() -> None:
-    still = _series(SHAPE, AFFINE, np.tile(np.eye(4), (8, 1, 1)))
+    still = series_of(SHAPE, AFFINE, np.tile(np.eye(4), (8, 1, 1)))
     realignment, _ = realign_run(still, AFFINE)
     assert mean_displacement(realignment.pull, np.eye(4), POINTS).mean() <= 0.005
 
@@ -148,7 +81,7 @@ def test_a_sudden_movement_is_found() -> None:
     step = matrices([1.7, -1.7, 1.8, *np.deg2rad([2.0, -1.5, 1.7])], CENTRE)
     assert np.linalg.norm(np.rad2deg(np.deg2rad([2.0, -1.5, 1.7]))) == pytest.approx(3, abs=0.1)
     pulls = np.stack([np.eye(4)] * 5 + [step] * 5)
-    realignment, _ = realign_run(_series(SHAPE, AFFINE, pulls), AFFINE)
+    realignment, _ = realign_run(series_of(SHAPE, AFFINE, pulls), AFFINE)
     error = _error(realignment.pull, pulls)
     assert error[:5].mean() <= 0.01
     assert error[5:].mean() <= 0.01
@@ -157,9 +90,9 @@ def test_a_sudden_movement_is_found() -> None:
 def test_drift_and_a_field_of_view_that_cuts_the_head() -> None:
     """Slices are lost at both ends, brightness drifts by up to 4 % and differently on either side."""
     shape = (50, 60, 26)
-    affine = _grid(shape, (3.4, 3.4, 3.8), (0.06, 0.03, 0))
-    pulls = _motion(10, seed=5)
-    volumes = _series(shape, affine, pulls)
+    affine = grid_about(shape, (3.4, 3.4, 3.8), (0.06, 0.03, 0))
+    pulls = smooth_motion(10, seed=5)
+    volumes = series_of(shape, affine, pulls)
     # Prospective correction and distortion correction leave planes without data.
     volumes[:, :, -2:, 3] = 0
     volumes[:, :, :1, 7] = np.nan
@@ -172,24 +105,44 @@ def test_drift_and_a_field_of_view_that_cuts_the_head() -> None:
     assert _error(realignment.pull, pulls).mean() <= 0.03
     assert np.isfinite(mean).all()
     # No volume drags zeros into the mean.
-    clean = _seen(shape, affine, np.eye(4))
+    clean = seen(shape, affine, np.eye(4))
     assert np.abs(mean - clean)[clean > 700].max() < 150
+
+
+def test_a_spoilt_volume_is_told_and_does_no_harm(
+    moved: tuple[NDArray[np.float32], NDArray[np.float64]],
+) -> None:
+    volumes, pulls = moved[0].copy(), moved[1]
+    volumes[..., 2] = np.random.default_rng(0).normal(500, 300, SHAPE)
+    realignment, _ = realign_run(volumes, AFFINE)
+    sound = np.arange(10) != 2
+    assert realignment.residual[2] > 0.9
+    assert (realignment.residual[sound] < 0.1).all()
+    assert _error(realignment.pull, pulls)[sound].mean() <= 0.01
+
+
+def test_a_centimetre_and_eight_degrees_are_found_within_a_run() -> None:
+    away = matrices([7, -5, 6, *np.deg2rad([6, -4, 4])], CENTRE)
+    series = series_of(SHAPE, AFFINE, away[None])
+    realignment = realign(series, AFFINE, Volume(seen(SHAPE, AFFINE, np.eye(4)), AFFINE))
+    assert realignment.converged.all()
+    assert mean_displacement(realignment.pull[0], away, POINTS) <= 0.02
 
 
 def test_oblique_anisotropic_voxels() -> None:
     shape = (62, 72, 34)
-    affine = _grid(shape, (2.8, 2.8, 4.4), (0.35, -0.2, 0.15))
-    pulls = _motion(6, seed=3)
-    realignment, _ = realign_run(_series(shape, affine, pulls), affine)
+    affine = grid_about(shape, (2.8, 2.8, 4.4), (0.35, -0.2, 0.15))
+    pulls = smooth_motion(6, seed=3)
+    realignment, _ = realign_run(series_of(shape, affine, pulls), affine)
     assert _error(realignment.pull, pulls).mean() <= 0.01
 
 
 def test_two_sessions_come_to_one_reference() -> None:
     first_shape, second_shape = SHAPE, (56, 62, 40)
-    second_affine = _grid(second_shape, (3.0, 3.2, 3.6), (0.2, 0.1, -0.1))
-    first = _series(first_shape, AFFINE, np.eye(4)[None], noise=5)[..., 0]
+    second_affine = grid_about(second_shape, (3.0, 3.2, 3.6), (0.2, 0.1, -0.1))
+    first = series_of(first_shape, AFFINE, np.eye(4)[None], noise=5)[..., 0]
     away = matrices([9, -8, 9, *np.deg2rad([6, 3, -4.5])], CENTRE)
-    second = 1.3 * _series(second_shape, second_affine, away[None], noise=5)[..., 0] + 20
+    second = 1.3 * series_of(second_shape, second_affine, away[None], noise=5)[..., 0] + 20
     pull, correlation = align_references(Volume(second, second_affine), Volume(first, AFFINE))
     assert mean_displacement(pull, away, POINTS) <= 0.1
     assert 0.95 < correlation <= 1
@@ -199,18 +152,19 @@ def test_two_sessions_come_to_one_reference() -> None:
     assert mean_displacement(pull, away, POINTS) <= 0.1
 
 
-def test_scanner_coordinates_centimetres_apart() -> None:
+def test_scanner_coordinates_decimetres_apart() -> None:
     """A table that was not at the same place in the second session."""
     shape = (40, 48, 34)
-    affine = _grid(shape, (4.2, 4.2, 4.2))
-    first = Volume(_seen(shape, affine, np.eye(4)), affine)
+    affine = grid_about(shape, (4.2, 4.2, 4.2))
+    first = Volume(seen(shape, affine, np.eye(4)), affine)
     elsewhere = affine.copy()
-    elsewhere[:3, 3] += [20, -45, 60]
+    shift = [20, -145, 260]
+    elsewhere[:3, 3] += shift
     turned = matrices([0, 0, 0, 0.1, 0, -0.05], CENTRE)
-    second = Volume(_seen(shape, affine, turned), elsewhere)
+    second = Volume(seen(shape, affine, turned), elsewhere)
     pull, _ = align_references(second, first)
     true = np.eye(4)
-    true[:3, 3] = [20, -45, 60]
+    true[:3, 3] = shift
     assert mean_displacement(pull, true @ turned, POINTS) <= 0.1
 
 
@@ -229,8 +183,8 @@ def test_other_types_and_values_that_are_not_finite(
 def test_a_longer_run_needs_no_more_memory() -> None:
     """Of numpy; torch works on a fixed number of points."""
     shape = (34, 40, 28)
-    affine = _grid(shape, (5, 5, 5))
-    volume = _seen(shape, affine, np.eye(4))
+    affine = grid_about(shape, (5, 5, 5))
+    volume = seen(shape, affine, np.eye(4))
     peaks = []
     for n in (10, 40):
         volumes = np.repeat(volume[..., None], n, axis=3)
@@ -242,7 +196,7 @@ def test_a_longer_run_needs_no_more_memory() -> None:
 
 
 def test_a_single_volume_is_no_run() -> None:
-    volume = _seen((30, 34, 24), _grid((30, 34, 24), (5, 5, 5)), np.eye(4))
+    volume = seen((30, 34, 24), grid_about((30, 34, 24), (5, 5, 5)), np.eye(4))
     for run in (volume, volume[..., None]):
         with pytest.raises(DataError, match=r"there is nothing to realign, a series is needed.*suffix"):
             realign_run(run, AFFINE)
@@ -255,8 +209,8 @@ def test_a_single_volume_is_no_run() -> None:
 
 def test_empty_volumes_are_named() -> None:
     shape = (30, 34, 24)
-    affine = _grid(shape, (5, 5, 5))
-    volumes = np.repeat(_seen(shape, affine, np.eye(4))[..., None], 5, axis=3)
+    affine = grid_about(shape, (5, 5, 5))
+    volumes = np.repeat(seen(shape, affine, np.eye(4))[..., None], 5, axis=3)
     volumes[..., 3] = 0
     with pytest.raises(DataError, match=r"volume 3 \(counted from 0\) holds one value only"):
         realign_run(volumes, affine)
@@ -267,8 +221,8 @@ def test_empty_volumes_are_named() -> None:
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     shape = (30, 34, 24)
-    affine = _grid(shape, (5, 5, 5))
-    volume = _seen(shape, affine, np.eye(4))
+    affine = grid_about(shape, (5, 5, 5))
+    volume = seen(shape, affine, np.eye(4))
     reference = Volume(volume, affine)
     with pytest.raises(DataError, match=r"series of shape \(30, 34, 24\) cannot be aligned"):
         realign(volume, affine, reference)
@@ -280,6 +234,8 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         realign(volume[..., None], affine, Volume(np.ones(shape), affine))
     with pytest.raises(DataError, match="three dimensions"):
         align_references(Volume(volume[..., None], affine), reference)
+    with pytest.raises(DataError, match=r"volume 0 \(counted from 0\) holds one value only"):
+        align_references(Volume(np.zeros(shape), affine), reference)
     far = affine.copy()
     far[:3, 3] += 1000
     with pytest.raises(DataError, match=r"volume 0 \(counted from 0\) does not overlap"):
