@@ -184,7 +184,9 @@ def choose_backend(backend: str) -> tuple[str, ModuleType]:
     from bids_recon.preprocess import registration_ants, registration_dipy
 
     if backend not in BACKENDS:
-        raise UsageError(f"the registration backend {backend!r} is not known", remedy=f"Use {BACKENDS}.")
+        raise UsageError(
+            f"the registration backend {backend!r} is not known", remedy=f"Use {', '.join(BACKENDS)}."
+        )
     if backend == "dipy" or (backend == "auto" and not registration_ants.available()):
         return "dipy", registration_dipy
     if not registration_ants.available():

@@ -194,6 +194,9 @@ def test_ants_finds_the_same(brain: Volume) -> None:
     start = true @ matrices((1.5, -1.0, 1.0, 0.02, 0.01, -0.02), [0, -18, 10])
     alone = registration_ants.linear(coarsened(brain, 4.0), coarsened(epi, 4.0), start)
     assert mean_displacement(alone, true, brain_points(brain)) < 0.7
+    np.testing.assert_array_equal(
+        alone, registration_ants.linear(coarsened(brain, 4.0), coarsened(epi, 4.0), start)
+    )
 
 
 def test_coarsening_keeps_the_place() -> None:

@@ -89,7 +89,7 @@ def person(template: Template) -> Person:
 
 @pytest.fixture(scope="module")
 def found(person: Person, template: Template) -> Normalisation:
-    return normalise(person.t1w, person.mask, template=template, backend="dipy", fast=True)
+    return normalise(person.t1w, person.mask, template=template, fast=True)
 
 
 @pytest.mark.parametrize("order", [0, 1])
