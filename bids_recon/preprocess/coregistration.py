@@ -33,7 +33,7 @@ TRUST_IN_HEADER = 1.1
 # Far enough apart to reach 15 degrees, near enough for one of them to lead to the maximum.
 _TILT = np.radians(12.0)
 _RIVALS = 2
-_SEARCH_POINTS, _REFINE_POINTS = 2000, 30_000
+_SEARCH_POINTS, _REFINE_POINTS = 2000, 100_000
 # Rotations are measured by how far they move a point at this distance from the centre, in mm.
 _RADIUS = 60.0
 
