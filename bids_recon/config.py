@@ -38,6 +38,9 @@ class Settings:
     stimuli: tuple[Path, ...] = ()
     split: str | None = None
     on_leak: str = "stop"
+    preprocess: str = "full"
+    space: str | None = None
+    nuisance: tuple[str, ...] = ("motion6",)
     roi: tuple[str, ...] = ()
     glm: str = "block-average"
     hrf_shift: float | None = None
@@ -62,6 +65,7 @@ class Settings:
     omp_nthreads: int = 1
     memory_mb: int | None = None
     device: str = "auto"
+    offline: bool = False
     seed: int = 0
     stop_on_first_crash: bool = False
     dry_run: bool = False
@@ -69,6 +73,8 @@ class Settings:
 
 
 CHOICES = {
+    "preprocess": ("full", "none"),
+    "nuisance": ("motion6", "motion24", "acompcor", "none"),
     "on_leak": ("stop", "drop", "allow"),
     "zscore": ("run", "all", "none"),
     "device": ("auto", "cpu", "cuda"),
@@ -95,11 +101,11 @@ _SECTIONS = {
         " derivatives stimulus_spec stimuli"
     ),
     "analysis": (
-        "split on_leak roi glm hrf_shift zscore responses_only method decoder alpha alpha_selection alpha_per"
+        "split on_leak preprocess space nuisance roi glm hrf_shift zscore responses_only method decoder alpha alpha_selection alpha_per"
         " noise_covariance rescale decoders n_components image_size"
         " extra_images average_trials legacy_test_statistics n_shuffles seed"
     ),
-    "execution": "work_dir nprocs omp_nthreads memory_mb device stop_on_first_crash",
+    "execution": "work_dir nprocs omp_nthreads memory_mb device offline stop_on_first_crash",
 }
 
 
@@ -186,6 +192,8 @@ def _from_toml(name: str, value: Any, kind: str, path: Path) -> Any:
     if kind.startswith("tuple"):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise problem
+        for item in value if name in CHOICES else ():
+            _check_range(name, item, path)
         return tuple(Path(item) if "Path" in kind else item for item in value)
     if kind.startswith("Mapping"):
         if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):

@@ -68,6 +68,8 @@ def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
             *(str(bids_dir), str(output_dir), "participant", "group"),
             *("--split", SPLIT, "--seed", str(seed), "--nprocs", str(nprocs), "--omp-nthreads", "1"),
             *("--derivatives", f"rois={bids_dir / 'derivatives' / 'rois'}"),
+            # Its heads lie still, and aligning thousands of volumes would take longer than all the rest.
+            *("--preprocess", "none"),
             *("--work-dir", str(folder / "work"), "--skip-bids-validation"),
         ]
         bar.set_description_str("responses and decoders")

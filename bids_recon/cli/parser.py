@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="count", help="say more; twice for debugging")
     _add_selection(parser.add_argument_group("what to work on"))
     _add_pictures(parser.add_argument_group("pictures and splits"))
+    _add_preprocessing(parser.add_argument_group("preprocessing"))
     _add_responses(parser.add_argument_group("responses"))
     _add_method(parser.add_argument_group("method"))
     _add_execution(parser.add_argument_group("execution"))
@@ -69,7 +70,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     _add(group, "-t", "--task-id", nargs="+", metavar="TASK", help="tasks")
     _add(
         group, "--bids-filter-file", type=Path, metavar="FILE",
-        help='JSON of {"bold": {entity: value}}; other queries are ignored',
+        help='JSON of {"bold": {entity: value}, "t1w": {entity: value}}; other queries are ignored',
     )  # fmt: skip
     _add(
         group, "--skip-bids-validation", "--skip-bids-validator", action="store_true",
@@ -78,7 +79,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     _add(group, "--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
     _add(
         group, "-d", "--derivatives", nargs="+", metavar="NAME=PATH",
-        help="derivatives to use; betas=PATH gives single-trial responses in place of BOLD",
+        help="derivatives to use; fmriprep=PATH gives preprocessed BOLD, betas=PATH single-trial responses",
     )  # fmt: skip
 
 
@@ -99,12 +100,33 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
 
 
+def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
+    _add(
+        group, "--preprocess", choices=CHOICES["preprocess"],
+        help="raw BOLD: correct slice timing and head motion and align sessions and T1w (full, the default),"
+        " or take it as it is",
+    )  # fmt: skip
+    _add(
+        group, "--space", metavar="LABEL",
+        help="space of fMRIPrep's BOLD (default: native, else T1w, else MNI)",
+    )  # fmt: skip
+    _add(
+        group, "--nuisance", nargs="+", choices=CHOICES["nuisance"],
+        help="confounds that are regressed out beside drift (motion6)",
+    )  # fmt: skip
+    _add(group, "--offline", action="store_true", help="open no connection: atlases must be cached")
+
+
 def _add_responses(group: argparse._ArgumentGroup) -> None:
     _add(
         group, "--roi", nargs="+", metavar="NAME",
-        help="regions: labels of masks found, NAME=FILE.nii.gz, or brain (default: every region found)",
+        help="regions: labels of masks found, NAME=FILE.nii.gz, atlas:NAME, brain, and reliable:N for the N"
+        " most reliable voxels of them (default: every region found)",
     )  # fmt: skip
-    _add(group, "--glm", metavar="NAME", help="single-trial estimator (default: block-average)")
+    _add(
+        group, "--glm", metavar="NAME",
+        help="single-trial estimator: block-average (default), lsa, lss, library, parametric",
+    )  # fmt: skip
     _add(
         group, "--hrf-shift", type=seconds, metavar="SECONDS",
         help="haemodynamic delay of the block average (default: the stimulus spec's, else 4)",
@@ -225,7 +247,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
         values["bids_filters"] = read_filters(values.pop("bids_filter_file"))
     if isinstance(values.get("derivatives"), list):
         values["derivatives"] = read_named_paths(values["derivatives"])
-    for option in ("levels", "stimuli", "roi", "method", "alpha"):
+    for option in ("levels", "stimuli", "nuisance", "roi", "method", "alpha"):
         if option in values:
             values[option] = tuple(dict.fromkeys(values[option]))
     values.setdefault(

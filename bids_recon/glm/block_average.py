@@ -68,7 +68,8 @@ def trial_volumes(
     n_volumes : int
         Length of the run.
     repetition_time, shift, start_time : float
-        In s; `start_time` is when the first volume's reference slice was recorded (`StartTime` in BIDS).
+        In s; `start_time` is when the first volume's reference slice was recorded (`StartTime` in BIDS), later
+        by whole repetition times where volumes were dropped at the start.
 
     Returns
     -------
@@ -86,11 +87,14 @@ def trial_volumes(
         )
     begin = onset + shift
     end = begin + duration
-    run_length = n_volumes * repetition_time
-    if begin >= run_length - TIME_TOLERANCE or end < -TIME_TOLERANCE:
+    # Volumes may have been dropped at the start; what is left begins later by whole repetition times.
+    opens = repetition_time * np.floor(start_time / repetition_time + TIME_TOLERANCE)
+    closes = opens + n_volumes * repetition_time
+    if begin >= closes - TIME_TOLERANCE or end < opens - TIME_TOLERANCE:
+        lasts = f"lasts {closes:g} s" if opens == 0 else f"lasts from {opens:g} to {closes:g} s"
         raise DataError(
             f"the trial with onset {onset:g} s has its response window ({begin:g} to {end:g} s) outside the"
-            f" run, which lasts {run_length:g} s ({n_volumes} volumes)",
+            f" run, which {lasts} ({n_volumes} volumes)",
             remedy="Check onsets and RepetitionTime, or exclude the run if its recording was cut short.",
         )
     times = np.arange(n_volumes) * repetition_time + start_time

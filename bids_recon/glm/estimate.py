@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +17,11 @@ from bids_recon.errors import DataError, UsageError
 from bids_recon.glm.block_average import block_average, usable_voxels
 from bids_recon.glm.least_squares import lsa, lss
 from bids_recon.glm.nuisance import nuisance_matrix
-from bids_recon.preprocess.series import open_series, read_voxels
+from bids_recon.preprocess.series import open_series, read_voxels, repetition_time
 from bids_recon.rois.selection import VoxelSelection
 
-# Header and sidecar state the same repetition time up to rounding.
-_TR_TOLERANCE = 1e-3
 # Rounding of affines in headers stays far below this many mm; a head that was moved does not.
 _AFFINE_TOLERANCE = 0.1
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 class Estimator(Protocol):
@@ -61,6 +59,7 @@ def run_responses(
     confounds: pd.DataFrame | None = None,
     drift: str = "linear",
     motion: int | None = 6,
+    extra: Sequence[str] = (),
     high_pass: float = 1 / 128,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any]]:
     """Estimate the response of every trial of one run.
@@ -83,7 +82,7 @@ def run_responses(
         `StartTime` of the sidecar in s: what the first volume stands for after slice timing correction.
     confounds : DataFrame, optional
         One row a volume (see `bids_recon.glm.nuisance.select_confounds`).
-    drift, motion, high_pass
+    drift, motion, extra, high_pass
         See `bids_recon.glm.nuisance.nuisance_matrix`.
 
     Returns
@@ -111,21 +110,10 @@ def run_responses(
         raise UsageError(
             f"there is no estimator {estimator!r}", remedy=f"Choose among: {', '.join(ESTIMATORS)}."
         )
-    image = open_series(bold_file)
-    warnings = _check_grid(image, bold_file, voxels)
-    tr, tr_warnings = _repetition_time(image, bold_file, repetition_time)
-    warnings += tr_warnings
-    bold = read_voxels(image, bold_file, voxels.indices)
-    usable = usable_voxels(bold)
-    if not usable.any():
-        raise DataError(
-            f"none of the {voxels.n_voxels} voxels has a positive, varying signal",
-            file=bold_file,
-            remedy="Check that the masks lie inside the brain and that the run was not demeaned.",
-        )
+    bold, usable, tr, warnings = read_run(bold_file, voxels, repetition_time)
     try:
         nuisance = nuisance_matrix(
-            len(bold), tr, confounds=confounds, drift=drift, motion=motion, high_pass=high_pass
+            len(bold), tr, confounds=confounds, drift=drift, motion=motion, extra=extra, high_pass=high_pass
         )
         responses = ESTIMATORS[estimator](
             bold,
@@ -155,6 +143,39 @@ def run_responses(
     return responses, usable, info
 
 
+def read_run(
+    bold_file: Path, voxels: VoxelSelection, stated_repetition_time: float | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], float, list[str]]:
+    """Read some voxels of a run.
+
+    Returns
+    -------
+    bold : ndarray (n_volumes, n_voxels) float32
+    usable : ndarray (n_voxels,) bool
+        See `usable_voxels`; at least one.
+    repetition_time : float
+        In s, as stated or else from the header.
+    warnings : list of str
+
+    Raises
+    ------
+    MissingInputError, DataError
+        See `run_responses`.
+    """
+    image = open_series(bold_file)
+    warnings = _check_grid(image, bold_file, voxels)
+    tr, tr_warnings = repetition_time(image, bold_file, stated_repetition_time)
+    bold = read_voxels(image, bold_file, voxels.indices)
+    usable = usable_voxels(bold)
+    if not usable.any():
+        raise DataError(
+            f"none of the {voxels.n_voxels} voxels has a positive, varying signal",
+            file=bold_file,
+            remedy="Check that the masks lie inside the brain and that the run was not demeaned.",
+        )
+    return bold, usable, tr, [*warnings, *tr_warnings]
+
+
 def _check_grid(image: nib.Nifti1Image, bold_file: Path, voxels: VoxelSelection) -> list[str]:
     """Raise when run and voxels cannot belong together; return what is merely suspicious."""
     if image.ndim != 4:
@@ -182,26 +203,3 @@ def _check_grid(image: nib.Nifti1Image, bold_file: Path, voxels: VoxelSelection)
     if distance > _AFFINE_TOLERANCE:
         return [f"{bold_file}: its grid lies up to {distance:.1f} mm away from that of the masks."]
     return []
-
-
-def _repetition_time(
-    image: nib.Nifti1Image, bold_file: Path, stated: float | None
-) -> tuple[float, list[str]]:
-    """Repetition time in s, from the sidecar or else the header, and a warning where they differ."""
-    unit = image.header.get_xyzt_units()[1]
-    in_header = float(image.header.get_zooms()[3]) * _SECONDS.get(unit, 1.0)
-    chosen = in_header if stated is None else float(stated)
-    if not (np.isfinite(chosen) and chosen > 0):
-        origin = "header" if stated is None else "sidecar"
-        raise DataError(
-            f"the repetition time in its {origin} is {chosen:g} s",
-            file=bold_file,
-            remedy="State RepetitionTime, in seconds, in the JSON sidecar.",
-        )
-    # A header without the repetition time says nothing against the sidecar.
-    if stated is not None and in_header > 0 and abs(in_header - chosen) > _TR_TOLERANCE:
-        return chosen, [
-            f"{bold_file}: the sidecar's repetition time of {chosen:g} s is used,"
-            f" the header says {in_header:g} s."
-        ]
-    return chosen, []

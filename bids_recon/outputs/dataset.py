@@ -31,6 +31,7 @@ IGNORED = (
     "*_boldref.*",
     "*_timeseries.*",
     "*_design.*",
+    "*_dseg.*",
 )
 
 DESCRIPTIONS = (
@@ -39,6 +40,13 @@ DESCRIPTIONS = (
         "One response estimate per stimulus presentation, in the order of the trials table",
     ),
     ("desc-brain", "Voxels that have responses"),
+    ("desc-confounds", "What disturbs a run, named as by fMRIPrep"),
+    ("desc-hmc", "Head-motion correction: transforms of the volumes of a run"),
+    ("desc-coreg", "Alignment of the BOLD reference and the T1w image"),
+    ("desc-NoiseceilingTraining", "Explainable variance, from repeats of training pictures"),
+    ("desc-NoiseceilingTest", "Explainable variance, from repeats of test pictures; chooses nothing"),
+    ("desc-HRFindex", "Haemodynamic response that was chosen for each voxel"),
+    ("desc-Fracridge", "Fraction of ridge regression that was chosen for each voxel"),
 )
 
 README = """# bids_recon derivatives
@@ -46,7 +54,8 @@ README = """# bids_recon derivatives
 Responses to single pictures, decoders, decoded latents, reconstructed pictures and their scores, written by
 bids_recon {version} (a BIDS App). `docs/outputs.md` of the program describes every file and column.
 
-* `sub-*/func`: single-trial responses (`desc-SingletrialBetas`), with the region masks they were read from.
+* `sub-*/func`: single-trial responses (`desc-SingletrialBetas`), with the region masks they were read from;
+  transforms, confounds and the BOLD reference where raw BOLD was preprocessed.
 * `sub-*/decoder`: decoders and decoded latents, one set per method.
 * `group`: reconstructed pictures, `metrics.tsv`, `items.tsv`, `images.tsv`.
 * `sub-*.html`, `group.html`: reports.

@@ -15,6 +15,10 @@ from bids_recon.outputs.atomic import atomic_path
 from bids_recon.rois.grids import open_image, reading_nifti
 from bids_recon.rois.selection import VoxelSelection
 
+# Header and sidecar state the same repetition time up to rounding.
+_TR_TOLERANCE = 1e-3
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+
 
 def open_series(file: Path) -> nib.Nifti1Image:
     """Open a NIfTI file without reading its data.
@@ -35,6 +39,32 @@ def open_series(file: Path) -> nib.Nifti1Image:
     return image
 
 
+def repetition_time(image: nib.Nifti1Image, file: Path, stated: float | None) -> tuple[float, list[str]]:
+    """Repetition time in s, from the sidecar (`stated`) or else the header, and a warning where they differ.
+
+    Raises
+    ------
+    DataError
+        When it is not a positive number.
+    """
+    unit = image.header.get_xyzt_units()[1]
+    in_header = float(image.header.get_zooms()[3]) * _SECONDS.get(unit, 1.0)
+    chosen = in_header if stated is None else float(stated)
+    if not (np.isfinite(chosen) and chosen > 0):
+        origin = "header" if stated is None else "sidecar"
+        raise DataError(
+            f"the repetition time in its {origin} is {chosen:g} s",
+            file=file,
+            remedy="State RepetitionTime, in seconds, in the JSON sidecar.",
+        )
+    # A header without the repetition time says nothing against the sidecar.
+    if stated is not None and in_header > 0 and abs(in_header - chosen) > _TR_TOLERANCE:
+        return chosen, [
+            f"{file}: the sidecar's repetition time of {chosen:g} s is used, the header says {in_header:g} s."
+        ]
+    return chosen, []
+
+
 def iterate_volumes(image: nib.Nifti1Image, file: Path) -> Iterator[NDArray[np.generic]]:
     """Give one flattened volume (x * y * z,) after the other, in the order of storage (first axis fastest).
 
@@ -47,6 +77,39 @@ def iterate_volumes(image: nib.Nifti1Image, file: Path) -> Iterator[NDArray[np.g
         with reading_nifti(file):
             volume = np.asarray(image.dataobj[..., number])
         yield volume.ravel(order="F")
+
+
+def read_series(image: nib.Nifti1Image, file: Path, first: int = 0) -> NDArray[np.float32]:
+    """Read the volumes of a series from number `first` on.
+
+    Parameters
+    ----------
+    image : NIfTI image (x, y, z, n_volumes)
+        As from `open_series`.
+    file : Path
+        Named in errors.
+    first : int
+        Volumes before it are left out.
+
+    Returns
+    -------
+    ndarray (x, y, z, n_volumes - first) float32
+        What is not finite is 0. Each volume is contiguous in memory, in the order of storage.
+
+    Raises
+    ------
+    DataError
+        When the file is cut short or damaged.
+    """
+    x, y, z, n = image.shape
+    stored = np.empty((n - first, z, y, x), dtype=np.float32)
+    for number in range(first, n):
+        # One volume at a time: nibabel scales in double precision.
+        with reading_nifti(file), np.errstate(over="ignore", invalid="ignore"):
+            volume = np.asarray(image.dataobj[..., number]).astype(np.float32)
+        np.nan_to_num(volume.T, nan=0.0, posinf=0.0, neginf=0.0, copy=False)
+        stored[number - first] = volume.T
+    return stored.transpose(3, 2, 1, 0)
 
 
 def read_voxels(

@@ -62,7 +62,7 @@ def brain_mask(bold_files: Sequence[Path], mask_file: Path | None) -> BrainMask:
             volume = to_grid(volume, open_image(bold_files[0]))
         mask, origin = volume.data > 0, mask_file
     elif bold_files:
-        mask, origin = _mask_of_mean(_mean(bold_files)), bold_files[0]
+        mask, origin = mask_of_mean(mean_volume(bold_files)), bold_files[0]
     else:
         raise MissingInputError(
             "a brain mask needs a mask file or a run", remedy="Name a region of interest, or give a mask."
@@ -76,7 +76,7 @@ def brain_mask(bold_files: Sequence[Path], mask_file: Path | None) -> BrainMask:
     return mask
 
 
-def _mean(bold_files: Sequence[Path]) -> Volume:
+def mean_volume(bold_files: Sequence[Path]) -> Volume:
     """Mean over time of the first runs; those on another grid than the first do not count."""
     first = open_image(bold_files[0])
     means = []
@@ -88,7 +88,8 @@ def _mean(bold_files: Sequence[Path]) -> Volume:
     return Volume(np.mean(means, axis=0), np.asarray(first.affine, dtype=float))
 
 
-def _mask_of_mean(mean: Volume) -> BrainMask:
+def mask_of_mean(mean: Volume) -> BrainMask:
+    """Brain mask (x, y, z) of the mean volume of one or more runs, as `brain_mask` makes it."""
     bright = mean.data > BRIGHT_FRACTION * max(np.percentile(mean.data, 98), 0.0)
     if bright.mean() > 1 - _LEAST_BACKGROUND or min(mean.shape) < _SHORTEST_SIDE:
         return bright

@@ -16,6 +16,8 @@ from bids_recon.rois.masks import MaskSource
 from bids_recon.rois.requests import BRAIN, Region, resolve_regions
 from bids_recon.rois.selection import VoxelSelection
 
+FUNCTIONAL_SPACES = frozenset({"func", "bold", "boldref", "orig"})
+
 
 def select_voxels(
     requested: Sequence[str],
@@ -24,6 +26,7 @@ def select_voxels(
     *,
     brain: BrainMask | None,
     space: str | None,
+    anatomy_affine: NDArray[np.float64] | None = None,
 ) -> tuple[VoxelSelection, list[str]]:
     """Choose the voxels that decoders see.
 
@@ -40,6 +43,10 @@ def select_voxels(
         Brain mask on the grid of the responses. None where `needs_brain` says that it is not used.
     space : str or None
         BIDS `space` label of the responses.
+    anatomy_affine : ndarray (4, 4), optional
+        Affine of the grid of the responses in the space of the T1w image, where a registration found it.
+        Masks are then taken to lie on the T1w image, unless their `space` is functional, or they have none
+        and lie on the very grid of the responses.
 
     Returns
     -------
@@ -65,7 +72,7 @@ def select_voxels(
     if absent:
         raise not_fetched(absent)
 
-    reader = _Reader(reference)
+    reader = _Reader(reference, anatomy_affine)
     masks: dict[str, NDArray[np.bool_]] = {}
     files: dict[str, list[str]] = {}
     # Groups come after the parts they are made of.
@@ -114,10 +121,15 @@ class _Reader:
         Regions whose files have no voxel on their own grid either.
     """
 
-    def __init__(self, reference: Grid) -> None:
+    def __init__(self, reference: Grid, anatomy_affine: NDArray[np.float64] | None) -> None:
         self.reference = reference
+        shape = tuple(reference.shape[:3])
+        self._on_anatomy = (
+            None if anatomy_affine is None else Volume(np.broadcast_to(np.uint8(0), shape), anatomy_affine)
+        )
         self.void: set[str] = set()
         self._volumes: dict[Path, tuple[Volume, Volume]] = {}
+        self._registered: set[Path] = set()
         self._moved: dict[str, list[str]] = {}
         self._graded: list[str] = []
 
@@ -127,18 +139,27 @@ class _Reader:
         for source in region.sources:
             if source.path not in self._volumes:
                 volume = read_volume(source.path)
-                self._volumes[source.path] = volume, to_grid(volume, self.reference)
+                target: Grid = self.reference
+                if self._on_anatomy is not None and not self._is_functional(volume, source):
+                    target = self._on_anatomy
+                    self._registered.add(source.path)
+                self._volumes[source.path] = volume, to_grid(volume, target)
             own, here = self._volumes[source.path]
             inside = _belongs(own, source)
             anywhere |= bool(inside.any())
             parts.append(_belongs(here, source))
-            if not same_grid(own, self.reference):
+            if source.path not in self._registered and not same_grid(own, self.reference):
                 self._moved.setdefault(describe_grid(own), []).append(region.name)
             if source.index is None and np.unique(own.data[inside]).size > 1:
                 self._graded.append(str(source.path))
         if not anywhere:
             self.void.add(region.name)
         return np.logical_or.reduce(parts)
+
+    def _is_functional(self, volume: Volume, source: MaskSource) -> bool:
+        if source.space is None:
+            return same_grid(volume, self.reference)
+        return source.space in FUNCTIONAL_SPACES
 
     def warnings(self) -> list[str]:
         """One sentence for each grid that masks were brought over from, and for each mask of many values."""

@@ -24,6 +24,7 @@ from bids_recon.latents.base import Image, LatentSpace
 from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.registry import make_method
 from bids_recon.outputs.tensor_files import in_memory
+from bids_recon.workflow.modulation import Modulation
 
 ITEM_COLUMNS = ("fold", "test_set", "stimulus_id", "stim_file", "session", "task", "trial_index", "n_trials")
 
@@ -111,6 +112,8 @@ class DecodingPlan:
     zscore : {"run", "all", "none"}
     average_trials : bool
     n_shuffles : int
+    modulation : Modulation or None
+        Gives the responses to training trials from BOLD and latents, in place of single-trial estimates.
     encoded : dict
         Training latents that were encoded already, by identity of the space and stimulus ids.
     """
@@ -123,6 +126,7 @@ class DecodingPlan:
     zscore: str = "run"
     average_trials: bool = True
     n_shuffles: int = 20
+    modulation: Modulation | None = None
     encoded: dict[tuple[str, tuple[str, ...]], NDArray[np.floating]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -190,6 +194,10 @@ def _decode_fold(
     rows = np.array([row_of[name] for name in groups])
     spaces = method.latent_spaces
     targets = {name: _true_latents(plan, space, ids) for name, space in spaces.items()}
+    if plan.modulation is not None:
+        (latents,) = targets.values()
+        modelled = plan.modulation.responses(training, latents[rows], responses.voxels)
+        X_train = standardiser.transform(modelled, runs[training])
 
     # One decomposition of the responses serves all latent spaces, and where it can all shuffles.
     work = SharedWork(X_train)

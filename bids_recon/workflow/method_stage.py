@@ -77,6 +77,7 @@ def run_method(
         result.zscore,
         settings.average_trials,
         settings.n_shuffles,
+        result.modulation,
     )
     sidecar = _sidecar(settings, plan, result, decoding, extra)
     stage, key = f"decode_{label(method)}", _key(settings.output_dir, plan, result, decoding, extra, sidecar)
@@ -137,6 +138,7 @@ def _key(
             "zscore": decoding.zscore,
             "average_trials": decoding.average_trials,
             "n_shuffles": decoding.n_shuffles,
+            "glm": result.estimates_key,
             "sidecar": sidecar,
         }
     )

@@ -11,6 +11,7 @@ from bids_recon.config import Settings
 from bids_recon.methods.registry import make_method
 from bids_recon.metrics.catalogue import METRICS
 from bids_recon.report.content import RunContext
+from bids_recon.workflow.prepared import PreparedBold
 
 BOILERPLATE = (
     "Results were obtained with bids_recon {version}, a BIDS App that reconstructs seen pictures from fMRI."
@@ -25,6 +26,42 @@ BOILERPLATE = (
 SHUFFLED = "the same procedure after the training responses were shuffled among trials"
 PERMUTED = "the same decoders with the responses to other pictures of the test set"
 
+ESTIMATED = {
+    "block-average": "Single-trial responses are means over shifted blocks (Horikawa & Kamitani 2017).",
+    "lsa": "Single-trial responses were estimated by a linear model of each run with one regressor a trial"
+    " (canonical response of nilearn, ordinary least squares).",
+    "lss": "Single-trial responses were estimated by one linear model a trial, with the other trials in one"
+    " regressor (Mumford et al. 2012; canonical response of nilearn).",
+    "library": "Single-trial responses were estimated as by GLMsingle (Prince et al. 2022): a haemodynamic"
+    " response out of a library for each voxel, noise components and fractional ridge regression, all chosen"
+    " by training trials.",
+    "parametric": "Training responses are those of a linear model with latents as parametric modulators"
+    " (Mozafari et al. 2020); test responses were estimated with one regressor a trial.",
+}
+
+
+def _steps(prepared: PreparedBold) -> Mapping[str, Any]:
+    return prepared.description.get("Preprocessing", {})
+
+
+def _preprocessing(prepared: PreparedBold | None) -> str:
+    """Say in a sentence where the BOLD came from."""
+    if prepared is None:
+        return ""
+    about = _steps(prepared)
+    if about.get("Engine") == "fMRIPrep":
+        return f"BOLD was preprocessed by fMRIPrep ({about['Space'] or 'native space'})."
+    if not about:
+        return "BOLD was taken as it is."
+    aligned = (
+        f" The reference was aligned to the T1w image ({about['Coregistration']})." if about["T1w"] else ""
+    )
+    return (
+        "Volumes before the steady state were dropped, slice timing was corrected where it is stated, and"
+        " head motion was corrected by least-squares rigid realignment across runs and sessions, with one"
+        f" interpolation by cubic B-splines.{aligned}"
+    )
+
 
 def run_context(
     settings: Settings,
@@ -34,6 +71,7 @@ def run_context(
     description: Mapping[str, Any],
     split: str,
     source: str,
+    prepared: PreparedBold | None = None,
     warnings: Sequence[str],
 ) -> RunContext:
     """Facts for the head and the foot of a report."""
@@ -41,7 +79,7 @@ def run_context(
     responses = (
         "Single-trial responses were read as they were given."
         if source == "betas"
-        else f"Single-trial responses were estimated with the {settings.glm} (Horikawa & Kamitani 2017)."
+        else f"{_preprocessing(prepared)} {ESTIMATED[settings.glm]}".strip()
     )
     notes = [
         text.format(
@@ -67,6 +105,7 @@ def run_context(
         **({"decoders": f"fitted before, from {settings.decoders}"} if settings.decoders else {}),
         "split": split,
         "regions": ", ".join(settings.roi) or "all that were found",
+        **({"preprocessing": str(_steps(prepared).get("Engine", "none"))} if prepared else {}),
         "estimator": settings.glm if source == "bold" else "responses were read",
         "test trials": "averaged by picture" if settings.average_trials else "one by one",
         "shuffles": str(settings.n_shuffles),

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from bids_recon.config import Settings
+from bids_recon.dataset.anatomy import Anatomy, find_anatomy
+from bids_recon.dataset.annex import is_fetched
 from bids_recon.dataset.events import RunReport, read_events, trials_of_run
 from bids_recon.dataset.layout import BoldRun, find_runs, read_description
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
@@ -21,8 +23,10 @@ from bids_recon.dataset.stimulus_spec import StimulusSpec, load_stimulus_spec, p
 from bids_recon.dataset.trials import concatenate_trials, trials_from_table
 from bids_recon.errors import DataError, ExitCode, NothingSelectedError
 from bids_recon.glm.beta_files import beta_files_of_one_space
+from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.requests import resolve_regions
+from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root
 from bids_recon.workflow.reuse import EarlierFit, read_earlier_fits
 
 BETAS = "betas"
@@ -34,7 +38,7 @@ class Missing:
 
     Attributes
     ----------
-    kind : {"picture", "bold", "mask"}
+    kind : {"picture", "bold", "anatomy", "mask"}
     path : str
         Where it was expected.
     annexed : bool
@@ -76,6 +80,10 @@ class ParticipantPlan:
         Of the data set.
     earlier : dict of str to EarlierFit
         Decoders of an earlier run, by method; empty when this run fits its own.
+    anatomy : Anatomy
+        What raw BOLD is aligned to; empty when it is not preprocessed here.
+    fmriprep : dict of str to FmriprepRun
+        What fMRIPrep made of each run, by name; empty when its derivatives were not given.
     """
 
     subject: str
@@ -93,6 +101,18 @@ class ParticipantPlan:
     warnings: tuple[str, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict)
     earlier: Mapping[str, EarlierFit] = field(default_factory=dict)
+    anatomy: Anatomy = field(default_factory=Anatomy)
+    fmriprep: Mapping[str, FmriprepRun] = field(default_factory=dict)
+
+    @property
+    def runs_with_trials(self) -> list[BoldRun]:
+        """Runs whose BOLD is read."""
+        return [run for run, report in zip(self.runs, self.reports, strict=True) if report.n_trials]
+
+    @property
+    def space(self) -> str | None:
+        """Space of the BOLD series; None for the native one."""
+        return next((found.space for found in self.fmriprep.values()), None)
 
     @property
     def simulated(self) -> bool:
@@ -128,12 +148,21 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
     runs: list[BoldRun] = []
     reports: list[RunReport] = []
     missing: list[Missing] = []
-    space = None
+    space, anatomy = None, Anatomy()
+    prepared: dict[str, FmriprepRun] = {}
     if BETAS in settings.derivatives:
         trials, space = _from_betas(settings, subject, spec)
     else:
-        runs, reports, trials, missing, found = _from_events(settings, subject, spec)
+        runs, reports, trials, found = _from_events(settings, subject, spec)
         warnings += found
+        read = [run for run, report in zip(runs, reports, strict=True) if report.n_trials]
+        if (root := fmriprep_root(settings)) is not None:
+            prepared = find_fmriprep_runs(root, read, settings.space)
+            space = next(iter(prepared.values())).space
+            warnings += [warning for one in prepared.values() for warning in one.warnings]
+        elif settings.preprocess == "full":
+            anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
+        missing = _missing_images(read, prepared, anatomy)
     stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
     split, audit = None, None
     earlier = read_earlier_fits(settings, subject)
@@ -181,6 +210,8 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         warnings=tuple(dict.fromkeys(warnings)),
         description=description,
         earlier=earlier,
+        anatomy=anatomy,
+        fmriprep=prepared,
     )
 
 
@@ -222,7 +253,7 @@ def _from_betas(settings: Settings, subject: str, spec: StimulusSpec) -> tuple[p
 
 def _from_events(
     settings: Settings, subject: str, spec: StimulusSpec
-) -> tuple[list[BoldRun], list[RunReport], pd.DataFrame, list[Missing], list[str]]:
+) -> tuple[list[BoldRun], list[RunReport], pd.DataFrame, list[str]]:
     runs = find_runs(
         settings.bids_dir,
         [subject],
@@ -238,7 +269,6 @@ def _from_events(
     kept: list[BoldRun] = []
     reports: list[RunReport] = []
     tables: list[pd.DataFrame] = []
-    missing: list[Missing] = []
     warnings: list[str] = []
     for run in runs:
         if spec.rule_for(task=run.task, session=run.session) is None:
@@ -260,21 +290,33 @@ def _from_events(
         reports.append(report)
         tables.append(table)
         warnings += report.messages
-        if table.empty:
-            # The BOLD of a run without trials is not read.
-            continue
-        if run.bold is None:
-            expected = run.events.with_name(run.events.name.replace("_events.tsv", "_bold.nii.gz"))
-            missing.append(Missing("bold", str(expected), False))
-        elif not run.fetched:
-            missing.append(Missing("bold", str(run.bold), True))
     if not any(len(table) for table in tables):
         raise NothingSelectedError(
             f"sub-{subject} has no trials with pictures in {len(runs)} runs",
             file=settings.bids_dir,
             remedy="Check --task-id, --session-label and --stimulus-spec.",
         )
-    return kept, reports, concatenate_trials(tables), missing, warnings
+    return kept, reports, concatenate_trials(tables), warnings
+
+
+def _missing_images(
+    runs: Sequence[BoldRun], prepared: Mapping[str, FmriprepRun], anatomy: Anatomy
+) -> list[Missing]:
+    """Images that will be read and are not here; the BOLD of a run without trials is not read."""
+    missing: list[Missing] = []
+    for run in runs:
+        if run.name in prepared and not prepared[run.name].resample:
+            continue
+        if run.bold is None:
+            assert run.events is not None
+            expected = run.events.with_name(run.events.name.replace("_events.tsv", "_bold.nii.gz"))
+            missing.append(Missing("bold", str(expected), False))
+        elif not run.fetched:
+            missing.append(Missing("bold", str(run.bold), True))
+    sessions = {run.session for run in runs}
+    used = [anatomy.t1w, *(file for session, file in anatomy.inplane.items() if session in sessions)]
+    missing += [Missing("anatomy", str(file), True) for file in used if file and not is_fetched(file)]
+    return missing
 
 
 def _missing_pictures(stimuli: StimulusSet, split: Split) -> list[Missing]:

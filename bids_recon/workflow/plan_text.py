@@ -16,7 +16,12 @@ from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.plan import Missing, ParticipantPlan
 
 SHOWN = 3
-NAMES = {"picture": "pictures", "bold": "BOLD files", "mask": "masks"}
+NAMES = {
+    "picture": "pictures",
+    "bold": "BOLD files",
+    "anatomy": "anatomical images",
+    "mask": "masks",
+}
 
 
 def missing_sentences(missing: Sequence[Missing], bids_dir: Path, spec: StimulusSpec) -> list[str]:
@@ -68,7 +73,13 @@ def _simulated(plan: ParticipantPlan) -> list[str]:
 def _source(plan: ParticipantPlan, settings: Settings) -> str:
     if plan.source == "betas":
         return f"single-trial betas in {settings.derivatives['betas']}"
-    return f"BOLD, estimator {settings.glm}"
+    if plan.fmriprep:
+        space = f"space {plan.space}" if plan.space else "the native space"
+        return f"fMRIPrep's BOLD in {space}, estimator {settings.glm}"
+    if settings.preprocess == "none":
+        return f"BOLD as it is, estimator {settings.glm}"
+    t1w = plan.anatomy.t1w.name if plan.anatomy.t1w else "no T1w image"
+    return f"raw BOLD, preprocessed here and aligned to {t1w}, estimator {settings.glm}"
 
 
 def _methods(settings: Settings) -> str:

@@ -13,16 +13,18 @@ from bids_recon.config import Settings, settings_to_toml
 from bids_recon.dataset.layout import list_participants, read_description, select_participants
 from bids_recon.dataset.validation import validate
 from bids_recon.errors import ExitCode, UsageError
-from bids_recon.glm.estimate import ESTIMATORS
 from bids_recon.methods.registry import make_method
 from bids_recon.outputs.atomic import write_text
 from bids_recon.outputs.dataset import initialise_output
 from bids_recon.workflow.engine import Failure, run_all
 from bids_recon.workflow.group import run_group
 from bids_recon.workflow.method_settings import method_options
+from bids_recon.workflow.modulation import check_parametric
+from bids_recon.workflow.page_context import ESTIMATED
 from bids_recon.workflow.participant import run_participant
 from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
 from bids_recon.workflow.plan_text import plan_text
+from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.responses import planned_voxels
 
 # What libraries and the runs of one person take, roughly; one participant is always begun.
@@ -42,10 +44,12 @@ def _check_names(settings: Settings) -> None:
     """Names of methods and estimators are checked before hours of computing, not after."""
     for method in settings.method:
         make_method(method, method_options(settings))
-    if settings.glm not in ESTIMATORS:
+    if settings.glm not in ESTIMATED:
         raise UsageError(
-            f"there is no estimator '{settings.glm}'", remedy=f"Choose among: {', '.join(ESTIMATORS)}."
+            f"there is no estimator '{settings.glm}'", remedy=f"Choose among: {', '.join(ESTIMATED)}."
         )
+    check_parametric(settings)
+    sort_requests(settings.roi)
 
 
 def dry_run(settings: Settings) -> ExitCode:

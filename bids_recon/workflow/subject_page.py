@@ -17,6 +17,7 @@ from bids_recon.report.pictures import thumbnail
 from bids_recon.workflow.decoding import Decoded
 from bids_recon.workflow.method_stage import MethodResult
 from bids_recon.workflow.page_context import run_context
+from bids_recon.workflow.page_quality import preprocessing_quality, response_quality
 from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.plan_text import set_table
 from bids_recon.workflow.responses import ResponseResult
@@ -99,6 +100,7 @@ def write_subject_page(
             description=plan.description,
             split=plan.split.rule if plan.split else "none",
             source=plan.source,
+            prepared=result.prepared,
             warnings=warnings,
         ),
         subject=plan.subject,
@@ -108,6 +110,8 @@ def write_subject_page(
         rois=pd.concat(regions, ignore_index=True) if regions else pd.DataFrame(),
         decoders=decoder_table(methods),
         metrics=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
+        quality=preprocessing_quality(result),
+        responses=response_quality(result),
         gallery=[
             item
             for one in drawn

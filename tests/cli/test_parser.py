@@ -80,14 +80,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 EXAMPLES = {
     "x": "participant-label session-label session-id task-id derivatives stimuli roi method stimulus-spec"
-    " split bids-filter-file bids-database-dir extra-images work-dir config-file glm decoder decoders",
+    " split bids-filter-file bids-database-dir extra-images work-dir config-file glm decoder decoders"
+    " space",
     "3": "n-components image-size n-shuffles nprocs nthreads n-cpus omp-nthreads seed random-seed mem mem-mb"
     " hrf-shift alpha",
     "gcv": "alpha-selection",
     "target": "alpha-per",
-    "none": "rescale noise-covariance",
+    "none": "rescale noise-covariance preprocess nuisance",
     "": "skip-bids-validation skip-bids-validator responses-only no-average-trials legacy-test-statistics"
-    " stop-on-first-crash dry-run",
+    " stop-on-first-crash dry-run offline",
     "drop": "on-leak",
     "all": "zscore",
     "cpu": "device",

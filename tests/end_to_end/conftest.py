@@ -32,6 +32,9 @@ def app(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Cal
         words = [str(word) for word in argv]
         if "-w" not in words:
             words += ["-w", str(tmp_path / "work")]
+        # Heads of the small data set lie still; preprocessing has tests of its own.
+        if "--preprocess" not in words:
+            words += ["--preprocess", "none"]
         try:
             code = main([*words, "--skip-bids-validation"])
         except SystemExit as stop:
