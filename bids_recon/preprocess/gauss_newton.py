@@ -232,7 +232,7 @@ def _length(movement: NDArray[np.float64]) -> NDArray[np.float64]:
 def _strong_gradient(
     data: NDArray[np.float32], mask: NDArray[np.bool_], sizes: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """The voxels of the mask that hold most of the squared gradient, and their neighbours."""
+    """Voxels with gradients as strong as of those that hold most of the squared gradient of the mask."""
     strength = (_gradient(data, sizes) ** 2).sum(axis=0)
     found = strength[mask]
     ranked = np.sort(found)[::-1]

@@ -9,6 +9,7 @@ with the volume, which runs as fast as any product of matrices, on the CPU and o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -48,7 +49,7 @@ class Interpolator:
         before, after = {0: (0, 0), 1: (0, 1), 3: (1, 2)}[order]
         for axis, size in enumerate(self.shape):
             if order == 3:
-                data = _along(axis, _spline_filter(size, data), data)
+                data = _along(axis, torch.from_numpy(_spline_filter(size)).to(data.device), data)
             # Mirrored about the outermost voxels; a single voxel is its own neighbour.
             places = np.abs(np.arange(-before, size + after))
             places = np.minimum(places, np.abs(2 * (size - 1) - places)) if size > 1 else 0 * places
@@ -248,13 +249,14 @@ def _along(axis: int, matrix: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
     return torch.tensordot(matrix, data, dims=([1], [axis])).movedim(0, axis)
 
 
-def _spline_filter(size: int, like: torch.Tensor) -> torch.Tensor:
+@cache
+def _spline_filter(size: int) -> NDArray[np.float32]:
     """Matrix (size, size) from samples to the coefficients of the mirrored cubic B-spline through them."""
-    samples = np.diag(np.full(size, 4.0)) + np.diag(np.ones(size - 1), 1) + np.diag(np.ones(size - 1), -1)
     if size == 1:
-        return torch.ones(1, 1, dtype=like.dtype, device=like.device)
+        return np.ones((1, 1), dtype=np.float32)
+    samples = np.diag(np.full(size, 4.0)) + np.diag(np.ones(size - 1), 1) + np.diag(np.ones(size - 1), -1)
     samples[0, 1] = samples[-1, -2] = 2
-    return torch.from_numpy(np.linalg.inv(samples / 6)).to(like)
+    return np.linalg.inv(samples / 6).astype(np.float32)
 
 
 def _weighed(values: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
