@@ -3,8 +3,8 @@
     python benchmarks/raw_participant.py [--json] [--runs N] [--glm NAME]
 
 One run is written, 375 MB in a sparse file (no disk where there is no head), and linked under 24 names.
-The app runs in a process of its own, on the brain; the peak is that of the process, with everything in it. The
-peer is the size of the raw series in memory, which a program that held all runs at once would need.
+The app runs in a process of its own, on the brain; the peak is that of the process, with all there is in
+it. The peer is the size of the raw series in memory, which a program that held all runs at once would need.
 """
 
 from __future__ import annotations

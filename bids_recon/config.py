@@ -101,7 +101,8 @@ _SECTIONS = {
         " derivatives stimulus_spec stimuli"
     ),
     "analysis": (
-        "split on_leak preprocess space nuisance roi glm hrf_shift zscore responses_only method decoder alpha alpha_selection alpha_per"
+        "split on_leak preprocess space nuisance roi glm hrf_shift zscore responses_only method decoder alpha"
+        " alpha_selection alpha_per"
         " noise_covariance rescale decoders n_components image_size"
         " extra_images average_trials legacy_test_statistics n_shuffles seed"
     ),

@@ -68,8 +68,8 @@ def trial_volumes(
     n_volumes : int
         Length of the run.
     repetition_time, shift, start_time : float
-        In s; `start_time` is when the first volume's reference slice was recorded (`StartTime` in BIDS), later
-        by whole repetition times where volumes were dropped at the start.
+        In s; `start_time` is when the first volume's reference slice was recorded (`StartTime` in BIDS), and
+        later by whole repetition times where volumes were dropped at the start.
 
     Returns
     -------

@@ -18,7 +18,15 @@ from bids_recon.outputs.names import label
 from bids_recon.preprocess.fmriprep import anatomical_transforms
 from bids_recon.preprocess.itk_transforms import read_itk_composite
 from bids_recon.preprocess.normalisation import normalise
-from bids_recon.rois.atlas import DEFAULT_TEMPLATE, find_atlas, find_regions, parse_request, read_region
+from bids_recon.preprocess.template import load_template
+from bids_recon.rois.atlas import (
+    DEFAULT_TEMPLATE,
+    LABEL_THRESHOLD,
+    find_atlas,
+    find_regions,
+    parse_request,
+    read_region,
+)
 from bids_recon.rois.grids import Volume, open_image, read_volume
 from bids_recon.workflow.fmriprep_choice import fmriprep_root
 from bids_recon.workflow.plan import ParticipantPlan
@@ -63,7 +71,8 @@ def atlas_masks(
     for request in map(parse_request, requests):
         atlas = find_atlas(request.atlas, offline=settings.offline)
         for name, indices in find_regions(atlas, request.region).items():
-            wanted.append((name, atlas, indices, request.threshold))
+            least = request.threshold if atlas.kind == "probseg" else LABEL_THRESHOLD
+            wanted.append((name, atlas, indices, least))
     root = fmriprep_root(settings)
     anatomy = plan.anatomy.t1w
     key = stage_key(
@@ -118,5 +127,6 @@ def _to_template(
             file=root,
             remedy=f"Run fMRIPrep with --output-spaces {DEFAULT_TEMPLATE} T1w.",
         )
-    way = normalise(read_volume(t1w), mask, seed=settings.seed, offline=settings.offline)
+    template = load_template(offline=settings.offline)
+    way = normalise(read_volume(t1w), mask, template=template, seed=settings.seed)
     return lambda points: way.to_template(apply_affine(to_t1w, points))

@@ -133,7 +133,7 @@ def place_runs(
     if anatomy.t1w is not None:
         t1w = read_volume(anatomy.t1w)
         if inplane is not None:
-            found = register_by_way_of(reference, read_volume(inplane), t1w, seed=seed)
+            found = register_by_way_of(reference, read_volume(inplane), t1w, boldref_mask=brain, seed=seed)
         else:
             found = register_rigid(reference, t1w, moving_mask=brain, seed=seed)
         to_bold, engine = found.pull, found.backend

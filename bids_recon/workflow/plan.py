@@ -11,7 +11,6 @@ import pandas as pd
 
 from bids_recon.config import Settings
 from bids_recon.dataset.anatomy import Anatomy, find_anatomy
-from bids_recon.dataset.annex import is_fetched
 from bids_recon.dataset.events import RunReport, read_events, trials_of_run
 from bids_recon.dataset.layout import BoldRun, find_runs, read_description
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
@@ -27,27 +26,11 @@ from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.requests import resolve_regions
 from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root
+from bids_recon.workflow.missing import Missing, missing_images, missing_pictures
+from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.reuse import EarlierFit, read_earlier_fits
 
 BETAS = "betas"
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A file that is needed and not here.
-
-    Attributes
-    ----------
-    kind : {"picture", "bold", "anatomy", "mask"}
-    path : str
-        Where it was expected.
-    annexed : bool
-        Whether `datalad get` can bring it.
-    """
-
-    kind: str
-    path: str
-    annexed: bool
 
 
 @dataclass(frozen=True)
@@ -162,7 +145,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             warnings += [warning for one in prepared.values() for warning in one.warnings]
         elif settings.preprocess == "full":
             anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
-        missing = _missing_images(read, prepared, anatomy)
+        missing = missing_images(read, prepared, anatomy)
     stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
     split, audit = None, None
     earlier = read_earlier_fits(settings, subject)
@@ -186,9 +169,14 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             legacy_test_statistics=settings.legacy_test_statistics,
             trained_before=_trained_before(earlier) if earlier else None,
         )
-        missing += _missing_pictures(stimuli, split)
+        missing += missing_pictures(stimuli, split)
     masks = find_masks(settings.bids_dir, subject, settings.derivatives)
-    regions, region_warnings = ([], []) if earlier else resolve_regions(settings.roi, masks, space=space)
+    requests = sort_requests(settings.roi)
+    # Masks of atlases are made later; with them alone, no other region is meant.
+    named = bool(requests.plain) or not requests.atlases
+    regions, region_warnings = (
+        resolve_regions(requests.plain, masks, space=space) if named and not earlier else ([], [])
+    )
     warnings += region_warnings
     for region in regions:
         missing += [
@@ -205,7 +193,11 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         stimuli=stimuli,
         audit=audit,
         masks=masks,
-        regions=tuple(region.name for region in regions) or (f"the decoders' of {settings.decoders}",),
+        regions=(
+            (f"the decoders' of {settings.decoders}",)
+            if earlier
+            else (*(region.name for region in regions), *requests.others)
+        ),
         missing=tuple(dict.fromkeys(missing)),
         warnings=tuple(dict.fromkeys(warnings)),
         description=description,
@@ -297,33 +289,6 @@ def _from_events(
             remedy="Check --task-id, --session-label and --stimulus-spec.",
         )
     return kept, reports, concatenate_trials(tables), warnings
-
-
-def _missing_images(
-    runs: Sequence[BoldRun], prepared: Mapping[str, FmriprepRun], anatomy: Anatomy
-) -> list[Missing]:
-    """Images that will be read and are not here; the BOLD of a run without trials is not read."""
-    missing: list[Missing] = []
-    for run in runs:
-        if run.name in prepared and not prepared[run.name].resample:
-            continue
-        if run.bold is None:
-            assert run.events is not None
-            expected = run.events.with_name(run.events.name.replace("_events.tsv", "_bold.nii.gz"))
-            missing.append(Missing("bold", str(expected), False))
-        elif not run.fetched:
-            missing.append(Missing("bold", str(run.bold), True))
-    sessions = {run.session for run in runs}
-    used = [anatomy.t1w, *(file for session, file in anatomy.inplane.items() if session in sessions)]
-    missing += [Missing("anatomy", str(file), True) for file in used if file and not is_fetched(file)]
-    return missing
-
-
-def _missing_pictures(stimuli: StimulusSet, split: Split) -> list[Missing]:
-    return [
-        Missing("picture", str(stimulus.path or stimulus.wanted), stimulus.path is not None)
-        for stimulus in stimuli.missing(split.stimuli)
-    ]
 
 
 def _extra_hashes(folder: Path | None) -> dict[str, str] | None:

@@ -13,7 +13,8 @@ from bids_recon.dataset.splits import TRAIN, rows_of
 from bids_recon.dataset.stimulus_spec import StimulusSpec
 from bids_recon.dataset.trials import presentations
 from bids_recon.rois.selection import VoxelSelection
-from bids_recon.workflow.plan import Missing, ParticipantPlan
+from bids_recon.workflow.missing import Missing
+from bids_recon.workflow.plan import ParticipantPlan
 
 SHOWN = 3
 NAMES = {

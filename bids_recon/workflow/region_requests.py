@@ -29,6 +29,12 @@ class RegionRequests:
     atlases: tuple[str, ...]
     n_reliable: int | None
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What no mask of the data set stands for, as it was asked for."""
+        reliable = () if self.n_reliable is None else (f"{RELIABLE}{self.n_reliable}",)
+        return (*(f"{ATLAS}{name}" for name in self.atlases), *reliable)
+
 
 def sort_requests(requested: Sequence[str]) -> RegionRequests:
     """Sort the values of `--roi`.

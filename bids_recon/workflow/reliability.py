@@ -69,7 +69,7 @@ def reliability_of(settings: Settings, plan: ParticipantPlan, responses: Respons
     rows = training_trials(responses.trials, plan.split, name)
     if not _repeated(ids[rows]):
         raise DataError(
-            f"sub-{plan.subject}: no training picture was shown twice, so that {name} has nothing to go by",
+            f"sub-{plan.subject}: fewer than two training pictures were shown again, and {name} goes by them",
             remedy="Name regions, or use a --split that trains on pictures that were shown again.",
         )
     if wanted >= len(kept):
@@ -82,7 +82,8 @@ def reliability_of(settings: Settings, plan: ParticipantPlan, responses: Respons
 
 
 def _repeated(ids: NDArray[np.str_]) -> bool:
-    return len(np.unique(ids)) < len(ids)
+    """Whether two pictures at least were shown again: one says nothing of the signal."""
+    return int((np.unique(ids, return_counts=True)[1] > 1).sum()) > 1
 
 
 def _test_trials(plan: ParticipantPlan, responses: Responses) -> NDArray[np.bool_]:

@@ -29,6 +29,8 @@ def common(bids_dir: Path, split: str = SPLIT) -> list[str]:
         split,
         "--n-shuffles",
         "4",
+        "--preprocess",
+        "none",
     ]
 
 

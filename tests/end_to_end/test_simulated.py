@@ -37,6 +37,8 @@ MANIFEST = [
     "sub-01/decoder/sub-01_desc-eigenimage_latents.safetensors",
     "sub-01/decoder/sub-01_desc-eigenimage_latents.tsv",
     "sub-01/decoder/sub-01_desc-eigenimage_rois.tsv",
+    "sub-01/func/sub-01_desc-NoiseceilingTest_statmap.json",
+    "sub-01/func/sub-01_desc-NoiseceilingTest_statmap.nii.gz",
 ]
 FUNC = [
     "desc-SingletrialBetas_trials.tsv",
@@ -61,6 +63,8 @@ def common(bids_dir: Path) -> list[str]:
         f"rois={bids_dir / 'derivatives' / 'rois'}",
         "--n-shuffles",
         "4",
+        "--preprocess",
+        "none",
     ]
 
 
@@ -202,7 +206,7 @@ def test_second_call_computes_nothing_again(app, tiny_original, tmp_path, monkey
     def again(*_, **__):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("bids_recon.workflow.responses.run_responses", again)
+    monkeypatch.setattr("bids_recon.workflow.estimates.run_responses", again)
     monkeypatch.setattr("bids_recon.workflow.method_stage.decode", again)
     called = app(*argv)
     assert called.code == 0, called.err
