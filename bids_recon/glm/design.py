@@ -21,7 +21,7 @@ _LEAST_RESPONSE = 0.05
 # nilearn's grid: bins a volume, and s before the first volume.
 _OVERSAMPLING, _EARLIEST = 50, -24.0
 # Double precision for a few voxels at a time.
-_VOXELS_AT_A_TIME = 4096
+_VOXELS_AT_A_TIME = 2048
 
 
 def trial_regressors(

@@ -17,16 +17,18 @@ until then, so that those responses change no choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bids_recon.errors import DataError
 from bids_recon.glm.library_choices import choose
-from bids_recon.glm.library_design import RunDesign, Setting, read_change
+from bids_recon.glm.library_design import RunDesign, Setting, read_change, stack
 from bids_recon.glm.library_noise import noise_components
 from bids_recon.glm.repeats import Repeats, find_repeats
 from bids_recon.glm.run_data import RunData, RunModel, tuning_model, whole_model
@@ -69,15 +71,28 @@ class LibraryFit:
     warnings: list[str]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch and BLAS work with one thread: products are small, and threads would wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def library_responses(
     runs: Sequence[RunData],
     *,
     out: NDArray[np.float32] | None = None,
     device: str = "cpu",
-    voxels_at_a_time: int = 1024,
+    voxels_at_a_time: int = 512,
     progress: Callable[[str], None] | None = None,
 ) -> LibraryFit:
-    """Estimate the response of every trial of all runs of a person.
+    """Estimate the response of every trial of all runs of a person. On a CPU, one core is used.
 
     Parameters
     ----------
@@ -141,7 +156,7 @@ def library_responses(
             shrinkage, share = _tune([one[voxels] for one in trained], choices.designs, int(hrf), repeats)
             fraction[part][voxels], explained[part][voxels] = shrinkage.fraction.cpu(), share.cpu()
             found = _respond([one[voxels] for one in changes], designs, int(hrf), shrinkage)
-            responses[:, voxels] = found.T.cpu().numpy()
+            responses[:, voxels] = found.cpu().numpy()
         out[:, part] = responses
     return LibraryFit(
         responses=out,
@@ -159,23 +174,23 @@ def _tune(
     changes: Sequence[torch.Tensor], designs: Sequence[RunDesign], hrf: int, repeats: Repeats
 ) -> tuple[Shrinkage, torch.Tensor]:
     """Shrinkage of voxels with one response, and the variance that responses explain in percent."""
-    along = [change @ design.project[hrf] for change, design in zip(changes, designs, strict=True)]
+    own = stack(designs, hrf)
+    along = own.along(changes)
     energy = torch.stack([design.energy(change) for change, design in zip(changes, designs, strict=True)])
-    fitted = torch.stack([(one**2).sum(dim=1) for one in along])
-    share = 100 * fitted.sum(dim=0) / energy.sum(dim=0).clamp_min(1e-30)
-    return fit_shrinkage(along, designs, hrf, repeats), share
+    share = 100 * (along**2).sum(dim=(0, 1)) / energy.sum(dim=0).clamp_min(1e-20)
+    return fit_shrinkage(along, own, repeats), share
 
 
 def _respond(
     changes: Sequence[torch.Tensor], designs: Sequence[RunDesign], hrf: int, shrinkage: Shrinkage
 ) -> torch.Tensor:
-    """Responses (n_voxels, n_trials) of all runs; NaN in runs in which a voxel has no signal."""
+    """Responses (n_trials, n_voxels) of all runs; NaN in runs in which a voxel has no signal."""
     found = []
     for change, design in zip(changes, designs, strict=True):
-        drawn = responses_of_run(change @ design.project[hrf], design, hrf, shrinkage)
-        drawn[~change.any(dim=1)] = torch.nan
+        drawn = responses_of_run(design.project[hrf].T @ change.T, design, hrf, shrinkage)
+        drawn[:, ~change.any(dim=1)] = torch.nan
         found.append(drawn)
-    return torch.hstack(found)
+    return torch.cat(found)
 
 
 def _typical_duration(runs: Sequence[RunData]) -> float:
@@ -184,10 +199,11 @@ def _typical_duration(runs: Sequence[RunData]) -> float:
 
 
 def _repeats(models: Sequence[RunModel], device: torch.device) -> Repeats:
-    """Repetitions among the modelled trials."""
-    names = [model.run.trials["stimulus_id"].to_numpy()[model.rows] for model in models]
-    runs = np.repeat(np.arange(len(models)), [len(model.rows) for model in models])
-    return find_repeats(np.concatenate(names), runs, device)
+    """Repetitions among the modelled trials, at their places in a `Stack`."""
+    names = np.full((len(models), max(len(model.rows) for model in models)), None, dtype=object)
+    for row, model in zip(names, models, strict=True):
+        row[: len(model.rows)] = model.run.trials["stimulus_id"].to_numpy(dtype=object)[model.rows]
+    return find_repeats(names, device)
 
 
 def _left_out(tunings: Sequence[RunModel | None], runs: Sequence[RunData]) -> list[str]:

@@ -24,7 +24,7 @@ from bids_recon.glm.repeats import Repeats
 from bids_recon.glm.run_data import RunModel
 
 # Voxels on which autocorrelation and the number of components are found; more tell nothing new.
-_ENOUGH_VOXELS = 4000
+_ENOUGH_FOR_NOISE, _ENOUGH_FOR_NUMBER = 1000, 4000
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def choose(
             remedy="Check that the masks lie inside the brain and that the runs were not demeaned.",
         )
     none = [np.empty((model.run.n_volumes, 0)) for model in models]
-    noise = autocorrelation(models, none, _some(bright))
+    noise = autocorrelation(models, none, _some(bright, _ENOUGH_FOR_NOISE))
     designs = setting.designs(models, none, noise)
     found = _evidence(models, designs, setting)
     pool = noise_pool(found, bright)
@@ -104,12 +104,14 @@ def choose(
     components = [noise_components(model, pool, most, setting.voxels_at_a_time) for model in models]
     index = most_probable(found, frequency)
     responding = bright & ~pool & (posterior(found, frequency)[:, 0] < 0.5)
-    tried = _some(responding if responding.any() else bright)
+    tried = _some(responding if responding.any() else bright, _ENOUGH_FOR_NUMBER)
     number, _ = choose_number(models, designs, components, index, tried, repeats, setting)
     if number:
         say("response functions, without shared noise")
         components = [own[:, :number] for own in components]
-        noise = autocorrelation(models, components, _some(pool))
+        # The old ones are as large.
+        del designs
+        noise = autocorrelation(models, components, _some(pool, _ENOUGH_FOR_NOISE))
         designs = setting.designs(models, components, noise)
         found = _evidence(models, designs, setting)
         frequency = population(found, bright)
@@ -134,7 +136,7 @@ def _evidence(
     return found
 
 
-def _some(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Positions of some of the chosen voxels, spread evenly."""
+def _some(chosen: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """Positions of at most so many of the chosen voxels, spread evenly."""
     rows = np.flatnonzero(chosen)
-    return rows[:: -(-len(rows) // _ENOUGH_VOXELS)]
+    return rows[:: -(-len(rows) // most)]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bids_recon.glm.hrf import LIBRARY, DoubleGamma
+from bids_recon.glm.repeats import Repeats
 from bids_recon.glm.run_data import RunModel, regressors
 
 # Directions of the design with less than this share of the strongest are left out, as by a pseudo-inverse.
@@ -32,8 +33,8 @@ class RunDesign:
         Vᵀ.
     mean : tensor (H, k)
         UᵀX1: what responses of one to every trial give.
-    confounds : tensor (n, r)
-        From percent change to the confounds' coordinates.
+    removed : tensor (n, r)
+        See `removed_space`.
     autocorrelation : float
         Of noise at successive volumes, which whitening removes.
     freedom : int
@@ -44,7 +45,7 @@ class RunDesign:
     values: torch.Tensor
     rotation: torch.Tensor
     mean: torch.Tensor
-    confounds: torch.Tensor
+    removed: torch.Tensor
     autocorrelation: float
     freedom: int
 
@@ -52,7 +53,7 @@ class RunDesign:
         """Sum of squares (n_voxels,) of percent change (n_voxels, n), whitened and free of confounds."""
         white = change[:, 1:] - self.autocorrelation * change[:, :-1]
         first = (1 - self.autocorrelation**2) * change[:, 0] ** 2
-        return first + (white**2).sum(dim=1) - ((change @ self.confounds) ** 2).sum(dim=1)
+        return first + (white**2).sum(dim=1) - ((change @ self.removed) ** 2).sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,64 @@ class Setting:
             run_design(model, own, noise, self.duration, self.device)
             for model, own in zip(models, components, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Designs of all runs for one response, filled up with zeros to the largest; float32 on one device.
+
+    Attributes
+    ----------
+    project : list of tensor (n_volumes, k)
+        See `RunDesign`; one a run.
+    values : tensor (n_runs, k)
+        See `RunDesign`.
+    rotation : tensor (n_runs, k, n_trials)
+        See `RunDesign`.
+    mean : tensor (n_runs, k)
+        See `RunDesign`.
+    """
+
+    project: list[torch.Tensor]
+    values: torch.Tensor
+    rotation: torch.Tensor
+    mean: torch.Tensor
+
+    def along(self, changes: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Uᵀy (n_runs, k, n_voxels) from percent change (n_voxels, n_volumes) of each run."""
+        return padded([own.T @ change.T for own, change in zip(self.project, changes, strict=True)])
+
+    def predicted(self, repeats: Repeats, responses: torch.Tensor) -> torch.Tensor:
+        """What the repetitions of each trial predict, as Uᵀy (..., n_runs, k, n_voxels).
+
+        Parameters
+        ----------
+        repeats : Repeats
+            Among the trials of all runs.
+        responses : tensor (..., n_runs, n_trials, n_voxels)
+            As differences from the mean.
+        """
+        found = repeats.predict(responses.flatten(-3, -2)).view_as(responses)
+        return (self.values[:, :, None] * self.rotation) @ found
+
+
+def stack(designs: Sequence[RunDesign], hrf: int) -> Stack:
+    """Designs of all runs for the response at the position `hrf` of the library."""
+    return Stack(
+        project=[design.project[hrf] for design in designs],
+        values=padded([design.values[hrf] for design in designs]),
+        rotation=padded([design.rotation[hrf] for design in designs]),
+        mean=padded([design.mean[hrf] for design in designs]),
+    )
+
+
+def padded(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack tensors of different sizes, filled up with zeros to the largest."""
+    sizes = [max(lengths) for lengths in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    out = tensors[0].new_zeros(len(tensors), *sizes)
+    for place, tensor in zip(out, tensors, strict=True):
+        place[tuple(slice(length) for length in tensor.shape)] = tensor
+    return out
 
 
 def whitening(
@@ -139,7 +198,7 @@ def run_design(
     device : torch.device
         Where the tensors go.
     """
-    white, removed = whitening(model.run.n_volumes, autocorrelation, shared)
+    white, _ = whitening(model.run.n_volumes, autocorrelation, shared)
     confounds = np.linalg.qr(white @ model.confounds)[0]
     designs = np.stack([white @ scaled_regressors(hrf, model, typical_duration) for hrf in LIBRARY])
     designs -= confounds @ (confounds.T @ designs)
@@ -158,10 +217,26 @@ def run_design(
         values=tensor(values),
         rotation=tensor(vectors.transpose(0, 2, 1)),
         mean=tensor(values * vectors.sum(axis=1)),
-        confounds=tensor(np.hstack([white.T @ confounds, removed])),
+        removed=tensor(removed_space(model, shared, autocorrelation)),
         autocorrelation=autocorrelation,
         freedom=model.run.n_volumes - confounds.shape[1],
     )
+
+
+def removed_space(
+    model: RunModel, shared: NDArray[np.float64], autocorrelation: float
+) -> NDArray[np.float64]:
+    """What shared noise and confounds take away.
+
+    The energy of a time course y, whitened and free of confounds, is that of y without autocorrelation less
+    the squares of its products with these.
+
+    Returns
+    -------
+    ndarray (n_volumes, r) float64
+    """
+    white, removed = whitening(model.run.n_volumes, autocorrelation, shared)
+    return np.hstack([white.T @ np.linalg.qr(white @ model.confounds)[0], removed])
 
 
 def scaled_regressors(hrf: DoubleGamma, model: RunModel, typical_duration: float) -> NDArray[np.float64]:

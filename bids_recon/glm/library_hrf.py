@@ -29,7 +29,7 @@ from bids_recon.glm.run_data import RunModel
 # Noise variance over the variance of single trials about the mean, in units of the regressors' peak.
 VARIANCE_RATIOS = (0.1, 0.3, 1.0, 3.0, 10.0)
 _ITERATIONS = 40
-_VOXELS_AT_A_TIME = 4096
+_VOXELS_AT_A_TIME = 2048
 
 
 def evidence(

@@ -20,10 +20,19 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from bids_recon.glm.hrf import LIBRARY
-from bids_recon.glm.library_design import RunDesign, Setting, read_change, scaled_regressors, whitening
+from bids_recon.glm.library_design import (
+    RunDesign,
+    Setting,
+    padded,
+    read_change,
+    removed_space,
+    scaled_regressors,
+    stack,
+    whitening,
+)
 from bids_recon.glm.repeats import Repeats
 from bids_recon.glm.run_data import RunModel
-from bids_recon.glm.shrinkage import explained_share, mean_response
+from bids_recon.glm.shrinkage import about_mean, explained_share, mean_response
 
 MOST_COMPONENTS = 10
 # GLMsingle's rule for bright voxels: this share of the 99th percentile.
@@ -175,23 +184,28 @@ def choose_number(
         By how much the explained share of the data's variance about the mean response is larger than without
         components, median over voxels.
     """
-    weights = [
-        _ridge_weights(model, own, design.autocorrelation, setting)
-        for model, own, design in zip(models, components, designs, strict=True)
+    noise = designs[0].autocorrelation
+    removed = [
+        [removed_space(model, own[:, :number], noise) for number in range(own.shape[1] + 1)]
+        for model, own in zip(models, components, strict=True)
     ]
     gains = []
     for hrf in np.unique(hrf_index[voxels]):
+        own = stack(designs, int(hrf))
+        weights = [
+            _ridge_weights(model, spaces, noise, int(hrf), setting)
+            for model, spaces in zip(models, removed, strict=True)
+        ]
         for part in parts_of(voxels[hrf_index[voxels] == hrf], setting.voxels_at_a_time):
             changes = [read_change(model, part, setting.device) for model in models]
             # The same target for all numbers: the data with all noise in.
-            along = [change @ design.project[hrf] for change, design in zip(changes, designs, strict=True)]
-            mean = mean_response(along, designs, hrf)
+            along = own.along(changes)
+            apart = about_mean(along, own, mean_response(along, own))
             explained = []
-            for number in range(components[0].shape[1] + 1):
-                estimate = [change @ own[number, hrf] for change, own in zip(changes, weights, strict=True)]
-                predicted = repeats.predict(torch.hstack(estimate))
-                apart = predicted - predicted.mean(dim=1, keepdim=True)
-                explained.append(explained_share(along, designs, hrf, mean, apart))
+            for of_number in zip(*weights, strict=True):
+                estimate = padded([one.T @ change.T for one, change in zip(of_number, changes, strict=True)])
+                estimate -= estimate.sum(dim=(0, 1)) / sum(one.shape[1] for one in of_number)
+                explained.append(explained_share(apart, own.predicted(repeats, estimate)))
             gains.append((torch.stack(explained) - explained[0]).cpu().numpy())
     gain = np.median(np.hstack(gains), axis=1).astype(np.float64)
     return int(np.flatnonzero(gain >= gain.max() / _ENOUGH)[0]), gain
@@ -209,17 +223,15 @@ def _basis(model: RunModel, components: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _ridge_weights(
-    model: RunModel, components: NDArray[np.float64], noise: float, setting: Setting
-) -> torch.Tensor:
-    """Weights (n_components + 1, 20, n_volumes, n_trials) of ridges, from percent change to responses."""
-    plain = np.stack([scaled_regressors(hrf, model, setting.duration) for hrf in LIBRARY])
+    model: RunModel, removed: Sequence[NDArray[np.float64]], noise: float, hrf: int, setting: Setting
+) -> list[torch.Tensor]:
+    """Weights (n_volumes, n_trials) of ridges, from percent change to responses, for each space removed."""
+    X = scaled_regressors(LIBRARY[hrf], model, setting.duration)
+    white, _ = whitening(len(X), noise, np.empty((len(X), 0)))
+    plain = white.T @ (white @ X)
     found = []
-    for number in range(components.shape[1] + 1):
-        white, _ = whitening(model.run.n_volumes, noise, components[:, :number])
-        confounds = np.linalg.qr(white @ model.confounds)[0]
-        designs = white @ plain
-        designs -= confounds @ (confounds.T @ designs)
-        gram = designs.transpose(0, 2, 1) @ designs
-        inverse = np.linalg.inv(gram + _TRIAL_PENALTY * np.eye(gram.shape[1]))
-        found.append((white.T @ designs @ inverse).astype(np.float32))
-    return torch.from_numpy(np.stack(found)).to(setting.device)
+    for space in removed:
+        weighed = plain - space @ (space.T @ X)
+        inverse = np.linalg.inv(X.T @ weighed + _TRIAL_PENALTY * np.eye(X.shape[1]))
+        found.append(torch.from_numpy((weighed @ inverse).astype(np.float32)).to(setting.device))
+    return found

@@ -37,43 +37,48 @@ class Repeats:
 
         Parameters
         ----------
-        estimate : tensor (n_voxels, n_trials)
-            Responses of all trials.
+        estimate : tensor (..., n_trials, n_voxels)
+            Responses of all trials, as differences from their mean.
 
         Returns
         -------
-        tensor (n_voxels, n_trials)
-            The mean of a trial's repetitions; of all trials where it has none.
+        tensor (..., n_trials, n_voxels)
+            The mean of a trial's repetitions; zero, which is the mean of all, where it has none.
         """
-        predicted = torch.zeros_like(estimate[:, self.trial])
+        mean = torch.zeros((), dtype=estimate.dtype, device=estimate.device)
         for others, weight in zip(self.others.T, self.weight.T, strict=True):
-            predicted += estimate[:, others] * weight
-        found = estimate.mean(dim=1, keepdim=True).repeat(1, estimate.shape[1])
-        found[:, self.trial] = predicted
-        return found
+            mean = torch.addcmul(mean, estimate.index_select(-2, others), weight[:, None])
+        if len(self.trial) == estimate.shape[-2]:
+            return mean
+        return torch.zeros_like(estimate).index_copy_(-2, self.trial, mean)
 
 
-def find_repeats(
-    stimulus_ids: NDArray[np.generic], runs: NDArray[np.integer], device: torch.device
-) -> Repeats:
+def find_repeats(stimulus_ids: NDArray[np.object_], device: torch.device) -> Repeats:
     """Repetitions of each trial, in other runs where there are any, else in the same run.
 
     Parameters
     ----------
-    stimulus_ids, runs : ndarrays (n_trials,)
-        Picture and run of each trial.
+    stimulus_ids : ndarray (n_runs, most_trials) of object
+        Picture of each trial; None where a run has fewer trials.
     device : torch.device
         Where the tensors go.
+
+    Returns
+    -------
+    Repeats
+        Positions are those in the flattened array.
     """
+    runs = np.repeat(np.arange(len(stimulus_ids)), stimulus_ids.shape[1])
     groups: dict[object, list[int]] = {}
-    for row, name in enumerate(stimulus_ids.tolist()):
-        groups.setdefault(name, []).append(row)
+    for row, name in enumerate(stimulus_ids.ravel()):
+        if name is not None:
+            groups.setdefault(name, []).append(row)
     found = []
-    for row, name in enumerate(stimulus_ids.tolist()):
-        same = [other for other in groups[name] if other != row]
-        elsewhere = [other for other in same if runs[other] != runs[row]]
-        if same:
-            found.append((row, elsewhere or same))
+    for rows in groups.values():
+        for row in rows if len(rows) > 1 else []:
+            elsewhere = [other for other in rows if runs[other] != runs[row]]
+            found.append((row, elsewhere or [other for other in rows if other != row]))
+    found.sort()
     most = max((len(rows) for _, rows in found), default=0)
     others = np.zeros((len(found), most), dtype=np.int64)
     weight = np.zeros((len(found), most), dtype=np.float32)

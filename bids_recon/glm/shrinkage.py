@@ -15,19 +15,20 @@ coefficients relative to that without a penalty (Rokem & Kay, GigaScience 9:giaa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from bids_recon.glm.library_design import RunDesign
+from bids_recon.glm.library_design import RunDesign, Stack
 from bids_recon.glm.repeats import Repeats
 
 # Keeps divisions by zero from giving anything but zero.
-_NOTHING = 1e-30
+_NOTHING = 1e-20
+# Numbers held at a time while penalties are tried: 2 MB in single precision.
+_MOST_ELEMENTS = 500_000
 # Noise variance over the variance of single trials about the mean, in units of the regressors' peak.
-PENALTIES = tuple(float(value) for value in np.geomspace(0.03, 300, 25))
+PENALTIES = tuple(float(value) for value in np.geomspace(0.03, 300, 13))
 
 
 @dataclass(frozen=True)
@@ -52,29 +53,31 @@ class Shrinkage:
     scale: torch.Tensor
 
 
-def mean_response(along: Sequence[torch.Tensor], designs: Sequence[RunDesign], hrf: int) -> torch.Tensor:
+def mean_response(along: torch.Tensor, stack: Stack) -> torch.Tensor:
     """Amplitude (n_voxels,) of the response common to all trials of all runs, by least squares.
 
     Parameters
     ----------
-    along : sequence of tensors (n_voxels, k)
-        Uᵀy of each run, for the response `hrf`.
-    designs : sequence of RunDesign
-        One a run.
-    hrf : int
-        Position in the library.
+    along : tensor (n_runs, k, n_voxels)
+        Uᵀy of each run.
+    stack : Stack
+        Designs of all runs for one response.
     """
-    means = [design.mean[hrf] for design in designs]
-    product = sum((one @ mean for one, mean in zip(along, means, strict=True)), torch.zeros(()))
-    return product / sum((mean @ mean for mean in means), torch.zeros(()))
+    product = (along * stack.mean[:, :, None]).sum(dim=(0, 1))
+    return product / (stack.mean**2).sum().clamp_min(_NOTHING)
+
+
+def about_mean(along: torch.Tensor, stack: Stack, mean: torch.Tensor) -> torch.Tensor:
+    """What is left of Uᵀy (n_runs, k, n_voxels) when every trial had the mean response."""
+    return along - stack.mean[:, :, None] * mean
 
 
 def responses_of_run(along: torch.Tensor, design: RunDesign, hrf: int, shrinkage: Shrinkage) -> torch.Tensor:
-    """Responses (n_voxels, n_trials) of one run, drawn towards the mean.
+    """Responses (n_trials, n_voxels) of one run, drawn towards the mean.
 
     Parameters
     ----------
-    along : tensor (n_voxels, k)
+    along : tensor (k, n_voxels)
         Uᵀy.
     design : RunDesign
         Of the run.
@@ -83,16 +86,13 @@ def responses_of_run(along: torch.Tensor, design: RunDesign, hrf: int, shrinkage
     shrinkage : Shrinkage
         Of the voxels.
     """
-    mean = shrinkage.mean[:, None]
-    apart = along - mean * design.mean[hrf]
-    values = design.values[hrf]
-    gain = shrinkage.scale[:, None] * values / (values**2 + shrinkage.penalty[:, None]).clamp_min(_NOTHING)
-    return mean + (apart * gain) @ design.rotation[hrf]
+    apart = along - design.mean[hrf][:, None] * shrinkage.mean
+    values = design.values[hrf][:, None]
+    apart *= shrinkage.scale * values / (values**2 + shrinkage.penalty).clamp_min(_NOTHING)
+    return shrinkage.mean + design.rotation[hrf].T @ apart
 
 
-def fit_shrinkage(
-    along: Sequence[torch.Tensor], designs: Sequence[RunDesign], hrf: int, repeats: Repeats
-) -> Shrinkage:
+def fit_shrinkage(along: torch.Tensor, stack: Stack, repeats: Repeats) -> Shrinkage:
     """Choose the penalty for each voxel by the repetitions of training pictures.
 
     Each run's data are predicted from the responses to the same pictures in other runs. The responses of a
@@ -102,89 +102,44 @@ def fit_shrinkage(
 
     Parameters
     ----------
-    along, designs, hrf
+    along, stack
         See `mean_response`.
     repeats : Repeats
-        Among the trials of all runs, in their order. Without any, the penalty is zero and the fraction one.
+        Among the trials of the stack. Without any, the penalty is zero and the fraction one.
     """
-    mean = mean_response(along, designs, hrf)
-    one = torch.ones_like(mean)
-    penalty = torch.zeros_like(mean)
+    mean = mean_response(along, stack)
+    one, penalty = torch.ones_like(mean), torch.zeros_like(mean)
     if not repeats.any:
         return Shrinkage(mean, penalty, one, one)
-    least = torch.full_like(mean, torch.inf)
-    for value in (0.0, *PENALTIES):
-        tried = Shrinkage(mean, value * one, one, one)
-        responses = [
-            responses_of_run(y, design, hrf, tried) for y, design in zip(along, designs, strict=True)
-        ]
-        error = prediction_error(along, designs, hrf, repeats.predict(torch.hstack(responses)))
-        better = error < least
-        least = torch.where(better, error, least)
-        penalty = torch.where(better, tried.penalty, penalty)
+    apart = about_mean(along, stack, mean)
+    values = stack.values[:, :, None]
+    tried = torch.tensor((0.0, *PENALTIES), device=mean.device)
+    # As many penalties at a time as memory allows; the same for all voxels, so that each is a product.
+    size = max(1, _MOST_ELEMENTS // (stack.rotation[:, 0].numel() * len(mean)))
+    errors = []
+    for some in tried.split(size):
+        gain = values / (values**2 + some[:, None, None, None]).clamp_min(_NOTHING)
+        responses = (gain * stack.rotation).transpose(2, 3) @ apart
+        predicted = stack.predicted(repeats, responses)
+        errors.append(predicted.sub_(apart).square_().sum(dim=(1, 2)))
+    penalty = tried[torch.cat(errors).argmin(dim=0)]
 
-    values = torch.cat([design.values[hrf] for design in designs])
-    apart = torch.hstack(
-        [y - mean[:, None] * design.mean[hrf] for y, design in zip(along, designs, strict=True)]
-    )
-    kept = values**2 / (values**2 + penalty[:, None]).clamp_min(_NOTHING)
-    inverse = torch.where(values > 0, 1 / values.clamp_min(_NOTHING), 0.0)
-    fraction = (kept * apart * inverse).norm(dim=1) / (apart * inverse).norm(dim=1).clamp_min(_NOTHING)
-    scale = (kept * apart**2).sum(dim=1) / (kept * apart).square().sum(dim=1).clamp_min(_NOTHING)
-    return Shrinkage(mean, penalty, fraction, scale)
+    squares = apart.square_()
+    kept = values**2 / (values**2 + penalty).clamp_min(_NOTHING)
+    lengths = squares * torch.where(values > 0, 1 / values.clamp_min(_NOTHING) ** 2, 0.0)
+    fraction = (kept**2 * lengths).sum(dim=(0, 1)) / lengths.sum(dim=(0, 1)).clamp_min(_NOTHING)
+    scale = (kept * squares).sum(dim=(0, 1)) / (kept**2 * squares).sum(dim=(0, 1)).clamp_min(_NOTHING)
+    return Shrinkage(mean, penalty, fraction.sqrt(), scale)
 
 
-def prediction_error(
-    along: Sequence[torch.Tensor], designs: Sequence[RunDesign], hrf: int, responses: torch.Tensor
-) -> torch.Tensor:
-    """Squared difference (n_voxels,) between the data and what responses predict.
+def explained_share(apart: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """Share (n_voxels,) of the variance about the mean response that a prediction explains, to a factor.
 
     Parameters
     ----------
-    along, designs, hrf
-        See `mean_response`.
-    responses : tensor (n_voxels, n_trials)
-        Of the trials of all runs.
+    apart, predicted : tensors (n_runs, k, n_voxels)
+        Data (`about_mean`) and prediction (`Stack.predicted`).
     """
-    return sum(
-        (((one - own) ** 2).sum(dim=1) for one, own in _beside_predictions(along, designs, hrf, responses)),
-        torch.zeros_like(responses[:, 0]),
-    )
-
-
-def explained_share(
-    along: Sequence[torch.Tensor],
-    designs: Sequence[RunDesign],
-    hrf: int,
-    mean: torch.Tensor,
-    responses: torch.Tensor,
-) -> torch.Tensor:
-    """Share (n_voxels,) of the data's variance about the mean response that responses predict, to a factor.
-
-    Parameters
-    ----------
-    along, designs, hrf, responses
-        See `prediction_error`; responses are differences from their mean.
-    mean : tensor (n_voxels,)
-        Mean response.
-    """
-    product, predicted, total = torch.zeros(3, *mean.shape, device=mean.device)
-    pairs = _beside_predictions(along, designs, hrf, responses)
-    for (one, own), design in zip(pairs, designs, strict=True):
-        apart = one - mean[:, None] * design.mean[hrf]
-        product += (apart * own).sum(dim=1)
-        predicted += (own**2).sum(dim=1)
-        total += (apart**2).sum(dim=1)
-    return product.clamp_min(0) ** 2 / (predicted * total).clamp_min(_NOTHING)
-
-
-def _beside_predictions(
-    along: Sequence[torch.Tensor], designs: Sequence[RunDesign], hrf: int, responses: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Each run's data and what responses predict of them, both (n_voxels, k)."""
-    first = 0
-    for one, design in zip(along, designs, strict=True):
-        rotation = design.rotation[hrf]
-        own = responses[:, first : first + rotation.shape[1]]
-        yield one, (own @ rotation.T) * design.values[hrf]
-        first += rotation.shape[1]
+    product = (apart * predicted).sum(dim=(0, 1)).clamp_min(0)
+    energies = (predicted**2).sum(dim=(0, 1)) * (apart**2).sum(dim=(0, 1))
+    return product**2 / energies.clamp_min(_NOTHING)

@@ -269,6 +269,20 @@ def test_runs_full_of_test_trials_tune_nothing(person: Person) -> None:
         library_responses([crowded])
 
 
+def test_a_run_without_trials_and_one_that_starts_later_do_no_harm(person: Person, fit: LibraryFit) -> None:
+    empty = replace(person.runs[0], trials=person.runs[0].trials[:0], training=np.zeros(0, dtype=bool))
+    # The first four volumes are dropped: times are those of what is left.
+    late = replace(
+        person.runs[1],
+        timecourses=person.runs[1].timecourses[:, 4:],
+        nuisance=person.runs[1].nuisance[4:],
+        start_time=4 * TR,
+    )
+    found = library_responses([person.runs[0], empty, late, *person.runs[2:]])
+    assert found.responses.shape == fit.responses.shape
+    assert person.correlation(found.responses) > person.correlation(fit.responses) - 0.02
+
+
 def test_data_without_a_signal_are_refused(person: Person) -> None:
     runs = [replace(run, timecourses=np.zeros_like(run.timecourses)) for run in person.runs]
     with pytest.raises(DataError, match="no voxel has a positive, varying signal"):
