@@ -95,7 +95,10 @@ def trial_volumes(
         raise DataError(
             f"the trial with onset {onset:g} s has its response window ({begin:g} to {end:g} s) outside the"
             f" run, which {lasts} ({n_volumes} volumes)",
-            remedy="Check onsets and RepetitionTime, or exclude the run if its recording was cut short.",
+            remedy="Volumes before the steady state were dropped: exclude the trial, or keep them with"
+            " --preprocess none."
+            if end < opens
+            else "Check onsets and RepetitionTime, or exclude the run if its recording was cut short.",
         )
     times = np.arange(n_volumes) * repetition_time + start_time
     inside = np.flatnonzero((times >= begin - TIME_TOLERANCE) & (times < end - TIME_TOLERANCE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +14,7 @@ from bids_recon.config import Settings
 from bids_recon.errors import MissingInputError
 from bids_recon.outputs.atomic import write_nifti
 from bids_recon.outputs.names import label
-from bids_recon.preprocess.fmriprep import anatomical_transforms
+from bids_recon.preprocess.fmriprep import FmriprepAnatomy, anatomical_transforms
 from bids_recon.preprocess.itk_transforms import read_itk_composite
 from bids_recon.preprocess.normalisation import normalise
 from bids_recon.preprocess.template import load_template
@@ -74,19 +73,21 @@ def atlas_masks(
             least = request.threshold if atlas.kind == "probseg" else LABEL_THRESHOLD
             wanted.append((name, atlas, indices, least))
     root = fmriprep_root(settings)
-    anatomy = plan.anatomy.t1w
+    derived = None if root is None else anatomical_transforms(root, plan.subject)
+    used = [plan.anatomy.t1w] if derived is None else [derived.from_template, derived.t1w, derived.brain_mask]
     key = stage_key(
         {
             "regions": [(name, fingerprint(a.image), i, t) for name, a, i, t in wanted],
             "grid": (volume.shape, volume.affine.tolist()),
             "anatomy": None if prepared.anatomy_affine is None else prepared.anatomy_affine.tolist(),
-            "from": fingerprint(anatomy) if anatomy else str(root),
+            "from": [fingerprint(file) for file in used if file is not None],
+            "seed": settings.seed,
         }
     )
     folder = cache.folder / "atlas"
     files = [folder / f"{number}{label(name)}_mask.nii.gz" for number, (name, *_) in enumerate(wanted)]
     if not cache.outputs("atlas", key):
-        to_template = _to_template(settings, plan, prepared, root)
+        to_template = _to_template(settings, plan, prepared, derived)
         points = apply_affine(volume.affine, np.indices(volume.shape).reshape(3, -1).T)
         found = to_template(points)
         for file, (_, atlas, indices, threshold) in zip(files, wanted, strict=True):
@@ -101,7 +102,7 @@ def atlas_masks(
 
 
 def _to_template(
-    settings: Settings, plan: ParticipantPlan, prepared: PreparedBold, root: Path | None
+    settings: Settings, plan: ParticipantPlan, prepared: PreparedBold, derived: FmriprepAnatomy | None
 ) -> ToTemplate:
     if prepared.space is not None and prepared.space.startswith(DEFAULT_TEMPLATE):
         return lambda points: points
@@ -113,8 +114,7 @@ def _to_template(
     grid = open_image(next(iter(prepared.runs.values())).bold)
     to_t1w = prepared.anatomy_affine @ np.linalg.inv(grid.affine)
     t1w, mask = plan.anatomy.t1w, None
-    if root is not None:
-        derived = anatomical_transforms(root, plan.subject)
+    if derived is not None:
         if derived.from_template is not None:
             composite = read_itk_composite(derived.from_template)
             return lambda points: composite.map_points(apply_affine(to_t1w, points))
@@ -124,7 +124,7 @@ def _to_template(
         raise MissingInputError(
             f"sub-{plan.subject}: has neither the transform from {DEFAULT_TEMPLATE} to the T1w image nor that"
             " image",
-            file=root,
+            file=fmriprep_root(settings),
             remedy=f"Run fMRIPrep with --output-spaces {DEFAULT_TEMPLATE} T1w.",
         )
     template = load_template(offline=settings.offline)

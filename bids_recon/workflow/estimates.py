@@ -17,6 +17,7 @@ from safetensors import safe_open
 from bids_recon.config import Settings
 from bids_recon.dataset.layout import BoldRun
 from bids_recon.dataset.trials import normalise_run_label
+from bids_recon.errors import DataError
 from bids_recon.glm.estimate import run_responses
 from bids_recon.outputs.atomic import write_safetensors
 from bids_recon.rois.selection import VoxelSelection
@@ -48,15 +49,37 @@ class Nuisance:
     extra: tuple[str, ...]
 
 
+def _plain(name: object) -> str:
+    return str(name).casefold().replace("_", "")
+
+
+def _no_components() -> DataError:
+    return DataError(
+        "--nuisance acompcor was asked for, and the confounds have no component of it",
+        remedy="Components are made by means of a T1w image. Leave acompcor out.",
+    )
+
+
 def nuisance_of(settings: Settings, confounds: pd.DataFrame | None) -> Nuisance:
-    """Regressors by the options: a straight line suits block averages (as published), cosines what models."""
+    """Regressors by the options: a straight line suits block averages (as published), cosines what models.
+
+    Raises
+    ------
+    DataError
+        When components are asked for and the table has none.
+    """
     drift = "linear" if settings.glm == BLOCK_AVERAGE else "cosine"
+    if confounds is None and "acompcor" in settings.nuisance:
+        raise _no_components()
     if confounds is None or "none" in settings.nuisance:
         return Nuisance(drift, None, ())
     motion = 24 if "motion24" in settings.nuisance else 6 if "motion6" in settings.nuisance else None
     if "acompcor" not in settings.nuisance:
         return Nuisance(drift, motion, ())
-    columns = [name for name in confounds.columns if str(name).startswith("a_comp_cor_")]
+    # fMRIPrep of 2018 wrote aCompCor00.
+    columns = [name for name in confounds.columns if _plain(name).startswith("acompcor")]
+    if not columns:
+        raise _no_components()
     # The components were made after a high-pass filter, and mean nothing without it.
     return Nuisance("cosine", motion, tuple(columns[:N_COMPCOR]))
 

@@ -33,6 +33,11 @@ def fmriprep_root(settings: Settings) -> Path | None:
     return found[0] if found else None
 
 
+def plain_space(space: str | None) -> str | None:
+    """Name of a space without its resolution: `MNI152NLin2009cAsym` of `MNI152NLin2009cAsym:res-2`."""
+    return None if space is None else space.split(":")[0]
+
+
 def find_fmriprep_runs(root: Path, runs: Sequence[BoldRun], space: str | None) -> dict[str, FmriprepRun]:
     """Find what fMRIPrep made of each run, all in one space.
 

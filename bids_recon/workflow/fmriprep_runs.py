@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.preprocess.itk_transforms import read_itk_affine
 from bids_recon.preprocess.run_alignment import align_run
 from bids_recon.preprocess.run_motion import RunMotion, open_run
+from bids_recon.preprocess.slice_timing import slice_times, start_time
 from bids_recon.rois.brain import brain_mask, mask_of_mean, mean_volume
 from bids_recon.rois.grids import Volume, open_image, read_volume, same_grid
 from bids_recon.workflow.plan import ParticipantPlan
@@ -22,6 +26,8 @@ from bids_recon.workflow.prepared import PreparedBold, PreparedRun, RunRecord
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, stage_key
 
 ANATOMY = "T1w"
+# What a sidecar says of times.
+TIMING = ("SliceTiming", "SliceEncodingDirection", "SliceTimingCorrected", "StartTime")
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
 
@@ -36,6 +42,7 @@ def prepare_fmriprep(plan: ParticipantPlan, cache: StageCache) -> PreparedBold:
     runs = plan.runs_with_trials
     found = plan.fmriprep
     if any(found[run.name].resample for run in runs) or (plan.space is None and len(runs) > 1):
+        _refuse_other_spaces(found)
         return _resampled(plan, cache)
     prepared = {run.name: _prepared(run, found[run.name]) for run in runs}
     files = [prepared[run.name].bold for run in runs]
@@ -63,6 +70,17 @@ def _prepared(run: BoldRun, found: FmriprepRun) -> PreparedRun:
     )
 
 
+def _refuse_other_spaces(found: Mapping[str, FmriprepRun]) -> None:
+    """Series are resampled to the grid of a run's own reference; there is no grid for another space."""
+    for one in found.values():
+        if one.resample is not None and one.resample.to_reference:
+            raise MissingInputError(
+                f"fMRIPrep left transforms of {one.bold.name}, but no series in space {one.space}",
+                file=one.resample.motion.parent,
+                remedy=f"Run fMRIPrep again with --output-spaces {one.space}, or choose --space func.",
+            )
+
+
 def _resampled(plan: ParticipantPlan, cache: StageCache) -> PreparedBold:
     """Runs on the grid of the first run's reference: interpolated once more, or once in all from raw BOLD."""
     runs, found = plan.runs_with_trials, plan.fmriprep
@@ -77,13 +95,11 @@ def _resampled(plan: ParticipantPlan, cache: StageCache) -> PreparedBold:
     for run in runs:
         one = found[run.name]
         to_run = to_bold[run.name] @ np.linalg.inv(home)
-        file = _align(run, one, to_run, reference, brain, cache)
+        file, start = _align(run, one, to_run, reference, brain, cache)
         confounds = None
         if one.confounds is not None:
             confounds = read_tsv(one.confounds, remedy="Confounds are tab-separated, with a header.")
-        prepared[run.name] = PreparedRun(
-            run.name, file, one.repetition_time, one.start_time, confounds, (one.bold,)
-        )
+        prepared[run.name] = PreparedRun(run.name, file, one.repetition_time, start, confounds, (one.bold,))
     return PreparedBold(
         prepared,
         reference,
@@ -96,8 +112,9 @@ def _resampled(plan: ParticipantPlan, cache: StageCache) -> PreparedBold:
 
 
 def _reference(found: FmriprepRun) -> Volume:
-    if found.boldref is not None:
-        return read_volume(found.boldref)
+    file = found.resample.boldref if found.resample is not None else found.boldref
+    if file is not None:
+        return read_volume(file)
     return mean_volume([found.bold])
 
 
@@ -122,19 +139,31 @@ def _align(
     reference: Volume,
     brain: NDArray[np.bool_],
     cache: StageCache,
-) -> Path:
+) -> tuple[Path, float]:
+    """The series on the common grid, and the time (s) of its first volume."""
     source, stage = found.bold, f"aligned_{run.name}"
-    used = [file for file in (source, found.motion, found.to_anatomy) if file is not None]
-    key = stage_key({"files": [fingerprint(file) for file in used], "to_run": to_run.tolist()})
-    out = cache.folder / f"{stage}_bold.nii"
-    if cache.outputs(stage, key):
-        return out
     image = open_run(source)
     n_volumes = image.shape[3]
-    within = np.broadcast_to(np.eye(4), (n_volumes, 4, 4))
-    metadata = {"SliceTimingCorrected": True, "StartTime": found.start_time}
+    metadata: dict[str, Any] = {"SliceTimingCorrected": True, "StartTime": found.start_time}
     if found.resample is not None:
-        metadata = dict(run.metadata)
+        metadata = {name: run.metadata[name] for name in TIMING if name in run.metadata}
+    seconds = found.repetition_time
+    start = start_time(metadata, slice_times(metadata, image.shape[:3], seconds, file=source), seconds)
+    used = [file for file in (source, found.motion, found.to_anatomy) if file is not None]
+    key = stage_key(
+        {
+            "files": [fingerprint(file) for file in used],
+            "to_run": to_run.tolist(),
+            "grid": (reference.shape, reference.affine.tolist()),
+            "brain": hashlib.sha256(brain.tobytes()).hexdigest(),
+            "timing": (metadata, seconds),
+        }
+    )
+    out = cache.folder / f"{stage}_bold.nii"
+    if cache.outputs(stage, key):
+        return out, start
+    within = np.broadcast_to(np.eye(4), (n_volumes, 4, 4))
+    if found.resample is not None:
         within = read_itk_affine(found.resample.motion)
         if len(within) != n_volumes:
             raise MissingInputError(
@@ -147,7 +176,7 @@ def _align(
         metadata=metadata, repetition_time=found.repetition_time,
     )  # fmt: skip
     cache.finish(stage, key, [out])
-    return out
+    return out, start
 
 
 def _records(prepared: dict[str, PreparedRun]) -> list[RunRecord]:
@@ -163,4 +192,5 @@ def _records(prepared: dict[str, PreparedRun]) -> list[RunRecord]:
 
 def _description(plan: ParticipantPlan) -> dict[str, object]:
     generations = sorted({found.generation for found in plan.fmriprep.values()})
-    return {"Preprocessing": {"Engine": "fMRIPrep", "Generation": generations, "Space": plan.space}}
+    space = next(iter(plan.fmriprep.values())).space
+    return {"Preprocessing": {"Engine": "fMRIPrep", "Generation": generations, "Space": space}}

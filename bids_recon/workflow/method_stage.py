@@ -22,7 +22,7 @@ from bids_recon.workflow.latents_store import read_decoded, read_regions, write_
 from bids_recon.workflow.method_settings import method_options, options_record
 from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.responses import ResponseResult
-from bids_recon.workflow.reuse import FLOOR, decode_again
+from bids_recon.workflow.reuse import FLOOR, EarlierFit, decode_again
 from bids_recon.workflow.scoring import Scores, TrueLatents, score
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
 
@@ -107,7 +107,18 @@ def run_method(
     quick = next(iter(methods.values())).quick_render
     scores = score(decoded, methods, plan.stimuli, seed=settings.seed, pictures=quick)
     regions = read_regions(settings.output_dir, plan.subject, method)
-    return MethodResult(method, decoded, methods, scores, regions, _warnings(decoded))
+    return MethodResult(
+        method, decoded, methods, scores, regions, [*_warnings(decoded), *_other_estimator(earlier, sidecar)]
+    )
+
+
+def _other_estimator(earlier: EarlierFit | None, sidecar: Mapping[str, Any]) -> list[str]:
+    """Tell when decoders see responses of another kind than those that they were fitted on."""
+    before = earlier.sidecar.get("Estimator") if earlier is not None else None
+    now = sidecar["Estimator"]
+    if before in (None, now):
+        return []
+    return [f"Decoders were fitted on responses by {before}, and take responses by {now} now."]
 
 
 def _key(
@@ -191,6 +202,7 @@ def _sidecar(
                   for fold in decoding.split.folds},
         "LeakAuditPassed": plan.audit.passed if plan.audit else None,
         "ResponsesFrom": plan.source,
+        "Estimator": settings.glm if plan.source == "bold" else "read",
         "Standardisation": {"mode": result.zscore, "statistics": _statistics(settings)}
         if earlier is None
         else earlier.sidecar["Standardisation"],

@@ -45,8 +45,7 @@ def missing_images(
             missing.append(Missing("bold", str(expected), False))
         elif not run.fetched:
             missing.append(Missing("bold", str(run.bold), True))
-    sessions = {run.session for run in runs}
-    used = [anatomy.t1w, *(file for session, file in anatomy.inplane.items() if session in sessions)]
+    used = [anatomy.t1w, *(anatomy.inplane.get(run.session) for run in runs[:1])]
     missing += [Missing("anatomy", str(file), True) for file in used if file and not is_fetched(file)]
     return missing
 

@@ -86,8 +86,13 @@ def check_parametric(settings: Settings) -> None:
     ------
     UsageError
     """
-    if settings.glm != PARAMETRIC or settings.responses_only:
+    if settings.glm != PARAMETRIC:
         return
+    if settings.responses_only:
+        raise UsageError(
+            f"--glm {PARAMETRIC} models responses by the latents of a method, and --responses-only has none",
+            remedy="Use --glm lsa.",
+        )
     if settings.decoder != INVERSION:
         raise UsageError(
             f"--glm {PARAMETRIC} gives responses without noise, by which other decoders choose no penalty",

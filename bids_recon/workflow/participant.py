@@ -34,6 +34,7 @@ def run_participant(settings: Settings, command: str, subject: str) -> list[str]
         When something in the input, the options or the machine stops it.
     """
     remove_leftovers(settings.output_dir / f"sub-{subject}")
+    remove_leftovers(settings.work_dir / f"sub-{subject}")
     plan = plan_participant(settings, subject)
     if blocking := plan.blocking(settings.responses_only):
         only_pictures = all(item.kind == "picture" for item in blocking)

@@ -16,7 +16,7 @@ from bids_recon.dataset.anatomy import Anatomy
 from bids_recon.dataset.layout import BoldRun
 from bids_recon.outputs.atomic import write_safetensors
 from bids_recon.preprocess.coarsening import coarsened, voxel_sizes
-from bids_recon.preprocess.coregistration import register_by_way_of, register_rigid
+from bids_recon.preprocess.coregistration import choose_backend, register_by_way_of, register_rigid
 from bids_recon.preprocess.realign import align_references
 from bids_recon.preprocess.resampling import resample
 from bids_recon.preprocess.run_motion import RunMotion, estimate_run_motion
@@ -107,13 +107,15 @@ def place_runs(
     Decoders of an earlier run of the program take voxels of its grid: all runs are aligned to
     `earlier_reference`, the image that it left.
     """
-    inplane = anatomy.inplane.get(runs[0].session)
+    # The inplane image shows where the head lay in its session, which is not that of an earlier reference.
+    inplane = None if earlier_reference else anatomy.inplane.get(runs[0].session)
     key = stage_key(
         {
             "motions": [motions[run.name][1] for run in runs],
             "t1w": fingerprint(anatomy.t1w) if anatomy.t1w else None,
             "inplane": fingerprint(inplane) if inplane else None,
             "seed": seed,
+            "engine": choose_backend("auto")[0] if anatomy.t1w else None,
             "reference": fingerprint(earlier_reference) if earlier_reference else None,
         }
     )

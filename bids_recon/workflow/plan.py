@@ -25,7 +25,7 @@ from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.requests import resolve_regions
-from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root
+from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root, plain_space
 from bids_recon.workflow.missing import Missing, missing_images, missing_pictures
 from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.reuse import EarlierFit, read_earlier_fits
@@ -95,7 +95,7 @@ class ParticipantPlan:
     @property
     def space(self) -> str | None:
         """Space of the BOLD series; None for the native one."""
-        return next((found.space for found in self.fmriprep.values()), None)
+        return next((plain_space(found.space) for found in self.fmriprep.values()), None)
 
     @property
     def simulated(self) -> bool:
@@ -141,7 +141,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         read = [run for run, report in zip(runs, reports, strict=True) if report.n_trials]
         if (root := fmriprep_root(settings)) is not None:
             prepared = find_fmriprep_runs(root, read, settings.space)
-            space = next(iter(prepared.values())).space
+            space = plain_space(next(iter(prepared.values())).space)
             warnings += [warning for one in prepared.values() for warning in one.warnings]
         elif settings.preprocess == "full":
             anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
@@ -149,8 +149,12 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
     stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
     split, audit = None, None
     earlier = read_earlier_fits(settings, subject)
+    undivided = settings.responses_only and not (settings.split or spec.split or settings.decoders)
     try:
-        trials, split = _split(settings, spec, trials, warnings)
+        if undivided:
+            trials = trials.assign(set="none")
+        else:
+            trials, split = _split(settings, spec, trials, warnings)
     except (DataError, NothingSelectedError) as error:
         # Responses need no split, and a plan shows what else there is.
         planning = settings.dry_run and isinstance(error, NothingSelectedError)

@@ -56,8 +56,8 @@ def write_preprocessed(
     image.header.set_xyzt_units("mm")
     written.append(write_nifti(folder / name, image))
     sidecar = {
-        "Description": "Mean of the aligned volumes of the first run, the common grid of all runs",
-        "Sources": sources,
+        "Description": "Mean of aligned volumes, the common grid of all runs",
+        "Sources": sources if settings.decoders is None else [str(settings.decoders.absolute())],
         "SkullStripped": False,
         "Simulated": plan.simulated,
     }

@@ -32,7 +32,7 @@ MAPS = {
         "Fracridge",
         "statmap",
         "ratio",
-        "Length of the shrunk responses, as a part of the unshrunk",
+        "Length of the differences between trials, as a part of that without a penalty",
     ),
     "training": (
         *("NoiseceilingTraining", "statmap", "percent"),

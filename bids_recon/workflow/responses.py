@@ -194,6 +194,8 @@ def planned_voxels(settings: Settings, plan: ParticipantPlan) -> VoxelSelection 
         return _read(settings, plan).responses.voxels
     if any(found.resample for found in plan.fmriprep.values()):
         return None
+    if plan.earlier:
+        return voxels_of(plan.earlier)
     cache = StageCache(settings.work_dir, plan.subject)
     return voxels_of_bold(settings, plan, unaligned(settings, plan), cache)[0]
 

@@ -24,6 +24,7 @@ from bids_recon.workflow.page_context import ESTIMATED
 from bids_recon.workflow.participant import run_participant
 from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
 from bids_recon.workflow.plan_text import plan_text
+from bids_recon.workflow.preparation import check_preparation
 from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.responses import planned_voxels
 
@@ -49,6 +50,7 @@ def _check_names(settings: Settings) -> None:
             f"there is no estimator '{settings.glm}'", remedy=f"Choose among: {', '.join(ESTIMATED)}."
         )
     check_parametric(settings)
+    check_preparation(settings)
     sort_requests(settings.roi)
 
 

@@ -190,3 +190,39 @@ def test_the_plan_says_where_bold_comes_from(app, tiny, tmp_path):
     )
     assert called.code == 0, called.err
     assert "fMRIPrep's BOLD in space T1w" in called.out
+
+
+def test_times_of_series_that_are_resampled_from_raw(app, tiny, tmp_path):
+    """Slices are brought to the middle of the volume here, and responses are read at that time."""
+    root = derived(tiny, tmp_path / "prep", None, "25")
+    remove(root, "*_desc-preproc_bold.*")
+    slices = nib.load(raw_runs(tiny)[0]).shape[2]
+    for file in (tiny / "sub-01").rglob("*_bold.json"):
+        about = json.loads(file.read_text())
+        file.write_text(json.dumps({**about, "SliceTiming": np.linspace(0, 1.8, slices).tolist()}))
+    work = tmp_path / "work"
+    called = app(
+        tiny, tmp_path / "out", "participant", *ONE, *BARE, "--derivatives", f"fmriprep={root}", "-w", work
+    )
+    assert called.code == 0, called.err
+    from safetensors import safe_open
+
+    for file in work.rglob("responses_*.safetensors"):
+        with safe_open(file, framework="np") as stored:
+            assert json.loads(stored.metadata()["info"])["start_time"] == pytest.approx(0.9)
+
+
+def test_transforms_to_another_space_do_not_do(app, tiny, tmp_path):
+    root = derived(tiny, tmp_path / "prep", None, "25")
+    remove(root, "*_desc-preproc_bold.*")
+    options = ("--derivatives", f"fmriprep={root}", "--space", "T1w")
+    called = app(tiny, tmp_path / "out", "participant", *ONE, *options)
+    assert called.code == 66
+    assert "--output-spaces T1w" in called.err
+
+
+def test_a_template_with_a_resolution(app, tiny, tmp_path):
+    root = derived(tiny, tmp_path / "prep", "MNI152NLin2009cAsym_res-2", "20.2")
+    called = app(tiny, tmp_path / "out", "participant", *ONE, "--derivatives", f"fmriprep={root}")
+    assert called.code == 0, called.err
+    assert list((tmp_path / "out").rglob("*_space-MNI152NLin2009cAsym_*SingletrialBetas_statmap.nii.gz"))

@@ -134,3 +134,40 @@ def test_library_and_reliable_voxels(app, truth, tmp_path):
     assert sidecar["NumberOfVoxels"] == 15
     page = (tmp_path / "out" / "sub-01.html").read_text()
     assert "Prince et al. 2022" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--space", "T1w"), "no derivatives of it were given"),
+        (("--nuisance", "none", "motion6"), "--nuisance none goes with no other"),
+        (("--nuisance", "acompcor"), "no component of it"),
+        (
+            ("--glm", "parametric", "--decoder", "parametric-inversion", "--responses-only"),
+            "latents of a method",
+        ),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(app, truth, tmp_path, options, expected):
+    called = app(truth.folder, tmp_path / "out", "participant", "--roi", "brain", "--split", SPLIT, *options)
+    assert called.code in (2, 65)
+    assert expected in called.err
+
+
+def test_responses_only_need_no_split(app, truth, tmp_path):
+    options = ("--responses-only", "--roi", "brain", "--glm", "library")
+    called = app(truth.folder, tmp_path / "out", "participant", *options)
+    assert called.code == 0, called.err
+    sidecar = json.loads(next((tmp_path / "out").rglob("*SingletrialBetas_statmap.json")).read_text())
+    assert sidecar["TunedOn"] == "all trials: no split was made"
+
+
+def test_betas_are_not_estimated_again(app, truth, tmp_path):
+    out = tmp_path / "out"
+    assert app(truth.folder, out, "participant", "--responses-only", "--roi", "brain").code == 0
+    called = app(
+        truth.folder, tmp_path / "again", "participant", "--split", SPLIT, "--derivatives", f"betas={out}",
+        "--glm", "library",
+    )  # fmt: skip
+    assert called.code == 2
+    assert "are read" in called.err
