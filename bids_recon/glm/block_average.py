@@ -13,37 +13,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg
 
 from bids_recon.errors import DataError
+from bids_recon.glm.percent_change import nuisance_basis, percent_of_mean
 
 # Onsets and repetition times come rounded from text and float32 headers; a volume that is due exactly when
 # a window opens must not drop out of it for that.
 TIME_TOLERANCE = 1e-3
-
-# Double precision for a few voxels at a time: a mean near 10 000 leaves float32 few digits for an effect of
-# 0.1 %.
-_VOXELS_AT_A_TIME = 4096
-
-
-def usable_voxels(bold: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Find the voxels for which percent signal change has a meaning.
-
-    Parameters
-    ----------
-    bold : ndarray (n_volumes, n_voxels)
-        One run.
-
-    Returns
-    -------
-    ndarray (n_voxels,) bool
-        False where a sample is NaN or infinite, where all samples are equal, and where the mean of the run
-        is not positive. Combine the runs of a person with a logical and.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        # One bad sample makes the mean bad: a mask of the size of the run is not needed.
-        mean = bold.mean(axis=0, dtype=np.float64)
-        return np.isfinite(mean) & (mean > 0) & (bold.max(axis=0) > bold.min(axis=0))
 
 
 def trial_volumes(
@@ -143,41 +119,15 @@ def block_average(
     DataError
         When a trial's window lies outside the run (see `trial_volumes`), or the regressors leave nothing.
     """
-    n_volumes, n_voxels = bold.shape
+    n_volumes = len(bold)
     averaging = np.zeros((len(trials), n_volumes))
     for row, (onset, duration) in enumerate(zip(trials["onset"], trials["duration"], strict=True)):
         chosen = trial_volumes(
             float(onset), float(duration), n_volumes, repetition_time, shift=shift, start_time=start_time
         )
         averaging[row, chosen] = 1 / len(chosen)
-    basis = _nuisance_basis(n_volumes, nuisance)
+    basis = nuisance_basis(n_volumes, nuisance)
     # Averaging and the removal of nuisance are both linear in time: one small matrix does both, and the
     # cleaned time courses never exist.
     weights = averaging - (averaging @ basis) @ basis.T
-
-    responses = np.full((len(trials), n_voxels), np.nan, dtype=np.float32)
-    usable = np.flatnonzero(usable_voxels(bold))
-    for begin in range(0, len(usable), _VOXELS_AT_A_TIME):
-        columns = usable[begin : begin + _VOXELS_AT_A_TIME]
-        samples = bold[:, columns].astype(np.float64)
-        responses[:, columns] = 100 * (weights @ samples) / samples.mean(axis=0)
-    return responses
-
-
-def _nuisance_basis(n_volumes: int, nuisance: NDArray[np.floating] | None) -> NDArray[np.float64]:
-    """Orthonormal basis (n_volumes, rank) of the constant and the nuisance regressors."""
-    constant = np.full((n_volumes, 1), n_volumes**-0.5)
-    if nuisance is None or nuisance.shape[1] == 0:
-        return constant
-    if nuisance.shape[0] != n_volumes:
-        raise ValueError(f"nuisance has {nuisance.shape[0]} rows, the run {n_volumes} volumes")
-    if not np.isfinite(nuisance).all():
-        raise ValueError("nuisance holds NaN or infinite values")
-    centred = nuisance - nuisance.mean(axis=0, dtype=np.float64)
-    basis = np.hstack([constant, linalg.orth(centred)])
-    if basis.shape[1] >= n_volumes:
-        raise DataError(
-            f"{nuisance.shape[1]} nuisance regressors leave nothing of a run of {n_volumes} volumes",
-            remedy="Use fewer regressors.",
-        )
-    return basis
+    return percent_of_mean(weights, bold)

@@ -14,9 +14,10 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from bids_recon.errors import DataError, UsageError
-from bids_recon.glm.block_average import block_average, usable_voxels
+from bids_recon.glm.block_average import block_average
 from bids_recon.glm.least_squares import lsa, lss
 from bids_recon.glm.nuisance import nuisance_matrix
+from bids_recon.glm.percent_change import usable_voxels
 from bids_recon.preprocess.series import open_series, read_voxels, repetition_time
 from bids_recon.rois.selection import VoxelSelection
 

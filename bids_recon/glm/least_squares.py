@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.errors import DataError
-from bids_recon.glm.design import nuisance_basis, percent_of_mean, trial_regressors
+from bids_recon.glm.design import trial_regressors
+from bids_recon.glm.percent_change import nuisance_basis, percent_of_mean
 
 # Smallest singular value, relative to the largest, at which trials count as told apart. Onsets are known to
 # about a millisecond; two trials that differ by less are one.

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from bids_recon.errors import DataError
-from bids_recon.glm.design import check_times, nuisance_basis
+from bids_recon.glm.design import check_times
 from bids_recon.glm.hrf import LIBRARY, DoubleGamma, library_span
+from bids_recon.glm.percent_change import nuisance_basis
 
 # A run whose regressors of no interest leave less than this share of its volumes tunes nothing.
 _LEAST_FREEDOM = 0.1

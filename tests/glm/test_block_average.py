@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from bids_recon.errors import DataError, ExitCode
-from bids_recon.glm.block_average import block_average, trial_volumes, usable_voxels
+from bids_recon.glm.block_average import block_average, trial_volumes
 from bids_recon.glm.nuisance import nuisance_matrix
+from bids_recon.glm.percent_change import usable_voxels
 
 
 def test_god_blocks_take_three_volumes() -> None:
