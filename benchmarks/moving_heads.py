@@ -3,8 +3,8 @@
     python benchmarks/moving_heads.py [--json] [--seeds N]
 
 MOVING has the brain, pictures, trials and noise of STILL, and besides head motion, slice timing, oblique
-slices, two sessions on different grids, an inplane T2 image and volumes before the steady state. It is preprocessed by
-the app; STILL is taken as it is. The peer is MOVING without preprocessing.
+slices, two sessions on different grids, an inplane T2 image and volumes before the steady state. It is
+preprocessed by the app; STILL is taken as it is. The peer is MOVING without preprocessing.
 """
 
 from __future__ import annotations
