@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -12,12 +13,14 @@ import pandas as pd
 import pytest
 from group_tables import metric, read_metrics
 from nibabel.affines import apply_affine
+from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from bids_recon.preprocess.coarsening import coarsened
 from bids_recon.preprocess.itk_transforms import read_itk_affine
 from bids_recon.preprocess.mutual_information import mutual_information
-from bids_recon.rois.grids import read_volume
+from bids_recon.rois.brain import mask_of_mean
+from bids_recon.rois.grids import Volume, read_volume
 from bids_recon.simulate.dataset import simulate_dataset
 from bids_recon.simulate.design import MOVING, STILL
 from bids_recon.simulate.motion import motion_matrix
@@ -115,21 +118,18 @@ def test_studyforrest_from_raw(app, shared, tmp_path):
     assert 0.05 < displacement.mean() < 0.25
     assert displacement.max() < 1
 
-    # The alignment is a maximum of mutual information.
+    # The alignment is a maximum of mutual information, of the whole volume and of the head.
     reference = read_volume(func / "sub-02_boldref.nii.gz")
-    t1w = coarsened(read_volume(data / "sub-02" / "anat" / "sub-02_T1w.nii.gz"), 3.0)
+    t1w = coarsened(read_volume(data / "sub-02" / "anat" / "sub-02_T1w.nii.gz"), 2.0)
     pull = read_itk_affine(func / "sub-02_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt")[0]
-    best = mutual_information(t1w, reference, pull)
-    centre = apply_affine(reference.affine, (np.array(reference.shape) - 1) / 2)
-    for axis in range(3):
-        for sign in (-1, 1):
-            shift, turn = np.eye(4), np.eye(4)
-            shift[axis, 3] = 2 * sign
-            turn[:3, :3] = Rotation.from_euler("xyz"[axis], 2 * sign, degrees=True).as_matrix()
-            turn[:3, 3] = centre - turn[:3, :3] @ centre
-            for change in (shift, turn):
-                assert mutual_information(t1w, reference, change @ pull) < best
+    head = binary_dilation(mask_of_mean(reference), iterations=3)
+    for mask in (None, head):
+        best = mutual_information(reference, t1w, np.linalg.inv(pull), mask=mask)
+        for change in small_changes(reference):
+            changed = np.linalg.inv(change @ pull)
+            assert mutual_information(reference, t1w, changed, mask=mask) < best
 
+    # Faces against scenes, and patterns of categories in two halves.
     series = next((tmp_path / "work").rglob("aligned_*_bold.nii"))
     model = category_model(data, series, confounds)
     z = model.compute_contrast("face0 + face1 - scene0 - scene1", output_type="z_score").get_fdata()
@@ -142,6 +142,19 @@ def test_studyforrest_from_raw(app, shared, tmp_path):
     assert (similar.argmax(axis=1) == np.arange(6)).all()
     page = (tmp_path / "out" / "sub-02.html").read_text()
     assert {"motion", "alignment"} <= set(re.findall(r'<section id="([\w-]+)"', page))
+
+
+def small_changes(volume: Volume) -> Iterator[np.ndarray]:
+    """Shifts by 2 mm and turns by 2 degrees about the centre of a volume, both ways along each axis."""
+    centre = apply_affine(volume.affine, (np.array(volume.shape) - 1) / 2)
+    for axis in range(3):
+        for sign in (-1, 1):
+            shift, turn = np.eye(4), np.eye(4)
+            shift[axis, 3] = 2 * sign
+            turn[:3, :3] = Rotation.from_euler("xyz"[axis], 2 * sign, degrees=True).as_matrix()
+            turn[:3, 3] = centre - turn[:3, :3] @ centre
+            yield shift
+            yield turn
 
 
 KINDS = ("body", "face", "house", "object", "scene", "scramble")
