@@ -34,7 +34,7 @@ CASES = {
 def identified(folder: Path, seed: int, name: str) -> tuple[float, float]:
     """Two-way identification (definition A, pixels) over all test pictures, and seconds."""
     design, *options = CASES[name]
-    bids = folder / ("moving" if design is MOVING else "still")
+    bids = folder / "data" / ("moving" if design is MOVING else "still")
     simulate_dataset(bids, design, seed=seed)
     begin = time.perf_counter()
     out = folder / name.replace(" ", "_").replace(",", "")
