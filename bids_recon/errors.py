@@ -7,6 +7,8 @@ scheduler can tell a bad data set from a full disk.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
@@ -78,6 +80,23 @@ class DataError(ReconError):
     """A file is there but its content is wrong."""
 
     exit_code = ExitCode.DATA_ERROR
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Add a file to what functions on arrays and tables raise, which know none.
+
+    Raises
+    ------
+    DataError
+        With the file, unless it names one.
+    """
+    try:
+        yield
+    except DataError as error:
+        if error.file is not None:
+            raise
+        raise DataError(error.problem, file=file, remedy=error.remedy) from error
 
 
 class MissingInputError(ReconError):

@@ -13,7 +13,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from bids_recon.errors import DataError, UsageError
+from bids_recon.errors import DataError, UsageError, naming
 from bids_recon.glm.block_average import block_average
 from bids_recon.glm.least_squares import lsa, lss
 from bids_recon.glm.nuisance import nuisance_matrix
@@ -112,7 +112,7 @@ def run_responses(
             f"there is no estimator {estimator!r}", remedy=f"Choose among: {', '.join(ESTIMATORS)}."
         )
     bold, usable, tr, warnings = read_run(bold_file, voxels, repetition_time)
-    try:
+    with naming(bold_file):
         nuisance = nuisance_matrix(
             len(bold), tr, confounds=confounds, drift=drift, motion=motion, extra=extra, high_pass=high_pass
         )
@@ -124,11 +124,6 @@ def run_responses(
             start_time=start_time,
             nuisance=nuisance.to_numpy(dtype=np.float64),
         )
-    except DataError as error:
-        if error.file is not None:
-            raise
-        # The functions on arrays know no file; the reader of the message wants to.
-        raise DataError(error.problem, file=bold_file, remedy=error.remedy) from error
     info: dict[str, Any] = {
         "n_volumes": len(bold),
         "repetition_time": tr,

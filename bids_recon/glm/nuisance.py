@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import fft
 
 from bids_recon.errors import DataError
+from bids_recon.preprocess.compcor import cosine_drifts
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 # fMRIPrep before 1.2 (2018), whose derivatives are still distributed with some data sets.
@@ -46,9 +46,9 @@ def drift_regressors(
     if kind == "linear":
         return pd.DataFrame({"drift_linear": np.linspace(-1, 1, n_volumes)})
     if kind == "cosine":
-        count = min(int(np.floor(2 * n_volumes * repetition_time * high_pass)), n_volumes - 1)
-        cosines = fft.idct(np.eye(n_volumes)[:, 1 : count + 1], axis=0, norm="ortho")
-        return pd.DataFrame(cosines, columns=[f"drift_cosine{order:02d}" for order in range(1, count + 1)])
+        cosines = cosine_drifts(n_volumes, repetition_time, high_pass)
+        names = [f"drift_cosine{order:02d}" for order in range(1, cosines.shape[1] + 1)]
+        return pd.DataFrame(cosines, columns=names)
     raise ValueError(f"drift {kind!r}: choose linear, cosine or none")
 
 

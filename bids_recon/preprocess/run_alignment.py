@@ -48,8 +48,8 @@ class AlignedRun:
         Volumes left out at the start.
     slice_timing : bool
         Whether slice timing was corrected.
-    mean, tsnr : ndarray (x, y, z) float32
-        Mean over time and its ratio to the deviation about cosine drifts; 0 outside the mask.
+    tsnr : ndarray (x, y, z) float32
+        Mean over time, divided by the deviation about cosine drifts; 0 outside the mask.
     carpet : ndarray (n_rows, n_volumes) float32
         Percent signal change of some voxels of the mask.
     """
@@ -59,7 +59,6 @@ class AlignedRun:
     repetition_time: float
     n_dropped: int
     slice_timing: bool
-    mean: NDArray[np.float32]
     tsnr: NDArray[np.float32]
     carpet: NDArray[np.float32]
 
@@ -140,14 +139,15 @@ def align_run(
     )
     rows = np.linspace(0, series.shape[1] - 1, min(carpet_rows, series.shape[1])).round().astype(int)
     carpet = 100 * (series[:, rows].T / np.maximum(mean[rows, None], 1e-6) - 1)
+    tsnr = np.zeros(reference.shape, dtype=np.float32)
+    tsnr[chosen] = temporal_snr(series, repetition_time)
     return AlignedRun(
         confounds=confounds,
         start_time=start_time(metadata, timing, repetition_time, n_dropped=motion.n_dropped),
         repetition_time=repetition_time,
         n_dropped=motion.n_dropped,
         slice_timing=timing is not None,
-        mean=_in_volume(mean, chosen),
-        tsnr=_in_volume(temporal_snr(series, repetition_time), chosen),
+        tsnr=tsnr,
         carpet=carpet.astype(np.float32),
     )
 
@@ -215,9 +215,3 @@ def _header(reference: Volume, n_volumes: int, repetition_time: float, slope: fl
     header.set_slope_inter(slope, 0)
     header.set_data_offset(header.single_vox_offset)
     return header
-
-
-def _in_volume(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    volume = np.zeros(mask.shape, dtype=np.float32)
-    volume[mask] = values
-    return volume

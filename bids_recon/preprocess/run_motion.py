@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.errors import DataError
+from bids_recon.errors import DataError, naming
 from bids_recon.preprocess.realign import realign_run
 from bids_recon.preprocess.series import open_series, read_series
 from bids_recon.preprocess.steady_state import count_non_steady_state
@@ -75,10 +75,6 @@ def estimate_run_motion(file: Path, *, device: str = "cpu") -> RunMotion:
     course = volumes.reshape(-1, volumes.shape[3], order="F").mean(axis=0, dtype=np.float64)
     n_dropped = count_non_steady_state(course)
     affine = np.asarray(image.affine, dtype=float)
-    try:
+    with naming(file):
         motion, mean = realign_run(volumes[..., n_dropped:], affine, device=device)
-    except DataError as error:
-        if error.file is not None:
-            raise
-        raise DataError(error.problem, file=file, remedy=error.remedy) from error
     return RunMotion(motion.pull, Volume(mean, affine), n_dropped)

@@ -87,7 +87,7 @@ def atlas_masks(
     folder = cache.folder / "atlas"
     files = [folder / f"{number}{label(name)}_mask.nii.gz" for number, (name, *_) in enumerate(wanted)]
     if not cache.outputs("atlas", key):
-        to_template = _to_template(settings, plan, prepared, derived)
+        to_template = _to_template(settings, plan, prepared, derived, volume.affine)
         points = apply_affine(volume.affine, np.indices(volume.shape).reshape(3, -1).T)
         found = to_template(points)
         for file, (_, atlas, indices, threshold) in zip(files, wanted, strict=True):
@@ -102,7 +102,11 @@ def atlas_masks(
 
 
 def _to_template(
-    settings: Settings, plan: ParticipantPlan, prepared: PreparedBold, derived: FmriprepAnatomy | None
+    settings: Settings,
+    plan: ParticipantPlan,
+    prepared: PreparedBold,
+    derived: FmriprepAnatomy | None,
+    affine: NDArray[np.float64],
 ) -> ToTemplate:
     if prepared.space is not None and prepared.space.startswith(DEFAULT_TEMPLATE):
         return lambda points: points
@@ -111,8 +115,7 @@ def _to_template(
             f"sub-{plan.subject}: atlases come to BOLD by way of the T1w image, and there is none",
             remedy="Give a mask on the grid of the BOLD as NAME=FILE.",
         )
-    grid = open_image(next(iter(prepared.runs.values())).bold)
-    to_t1w = prepared.anatomy_affine @ np.linalg.inv(grid.affine)
+    to_t1w = prepared.anatomy_affine @ np.linalg.inv(affine)
     t1w, mask = plan.anatomy.t1w, None
     if derived is not None:
         if derived.from_template is not None:

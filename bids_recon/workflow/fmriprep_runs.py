@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bids_recon.dataset.layout import BoldRun
 from bids_recon.errors import MissingInputError
-from bids_recon.outputs.reading import read_tsv
 from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.preprocess.itk_transforms import read_itk_affine
 from bids_recon.preprocess.run_alignment import align_run
@@ -22,7 +21,7 @@ from bids_recon.preprocess.slice_timing import slice_times, start_time
 from bids_recon.rois.brain import brain_mask, mask_of_mean, mean_volume
 from bids_recon.rois.grids import Volume, open_image, read_volume, same_grid
 from bids_recon.workflow.plan import ParticipantPlan
-from bids_recon.workflow.prepared import PreparedBold, PreparedRun, RunRecord
+from bids_recon.workflow.prepared import PreparedBold, PreparedRun, RunRecord, read_confounds
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, stage_key
 
 ANATOMY = "T1w"
@@ -62,9 +61,7 @@ def prepare_fmriprep(plan: ParticipantPlan, cache: StageCache) -> PreparedBold:
 
 
 def _prepared(run: BoldRun, found: FmriprepRun) -> PreparedRun:
-    confounds = None
-    if found.confounds is not None:
-        confounds = read_tsv(found.confounds, remedy="Confounds are tab-separated, with a header.")
+    confounds = read_confounds(found.confounds)
     return PreparedRun(
         run.name, found.bold, found.repetition_time, found.start_time, confounds, (found.bold,)
     )
@@ -96,9 +93,7 @@ def _resampled(plan: ParticipantPlan, cache: StageCache) -> PreparedBold:
         one = found[run.name]
         to_run = to_bold[run.name] @ np.linalg.inv(home)
         file, start = _align(run, one, to_run, reference, brain, cache)
-        confounds = None
-        if one.confounds is not None:
-            confounds = read_tsv(one.confounds, remedy="Confounds are tab-separated, with a header.")
+        confounds = read_confounds(one.confounds)
         prepared[run.name] = PreparedRun(run.name, file, one.repetition_time, start, confounds, (one.bold,))
     return PreparedBold(
         prepared,

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from bids_recon.config import Settings
 from bids_recon.decoders.device import find_device
-from bids_recon.errors import DataError
+from bids_recon.errors import naming
 from bids_recon.glm.estimate import read_run
 from bids_recon.glm.library import LibraryFit, library_responses
 from bids_recon.glm.nuisance import nuisance_matrix
@@ -121,14 +121,11 @@ def _read_all(
         key = run_key(settings, mine, plan.trials[rows], voxels, shift)
         file, info, good = _time_courses(mine, voxels, key, cache)
         nuisance = nuisance_of(settings, mine.confounds)
-        try:
+        with naming(mine.bold):
             regressors = nuisance_matrix(
                 info["n_volumes"], info["repetition_time"], confounds=mine.confounds, drift=nuisance.drift,
                 motion=nuisance.motion, extra=nuisance.extra,
             )  # fmt: skip
-        except DataError as error:
-            # The functions on tables know no file; the reader of the message wants to.
-            raise DataError(error.problem, file=mine.bold, remedy=error.remedy) from error
         runs.append(
             RunData(
                 timecourses=np.load(file, mmap_mode="r"),

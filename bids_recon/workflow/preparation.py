@@ -5,13 +5,12 @@ from __future__ import annotations
 from bids_recon.config import Settings
 from bids_recon.dataset.layout import find_confounds
 from bids_recon.errors import UsageError
-from bids_recon.outputs.reading import read_tsv
 from bids_recon.workflow.fmriprep_choice import fmriprep_root
 from bids_recon.workflow.fmriprep_runs import prepare_fmriprep
 from bids_recon.workflow.joint_estimates import LIBRARY
 from bids_recon.workflow.modulation import PARAMETRIC
 from bids_recon.workflow.plan import ParticipantPlan
-from bids_recon.workflow.prepared import PreparedBold, PreparedRun
+from bids_recon.workflow.prepared import PreparedBold, PreparedRun, read_confounds
 from bids_recon.workflow.preprocessing import earlier_reference, prepare_raw
 from bids_recon.workflow.stage_cache import StageCache
 
@@ -89,10 +88,7 @@ def take_as_it_is(settings: Settings, plan: ParticipantPlan) -> PreparedBold:
     runs: dict[str, PreparedRun] = {}
     for run in plan.runs_with_trials:
         assert run.bold is not None
-        file = find_confounds(settings.derivatives.values(), run)
-        confounds = (
-            None if file is None else read_tsv(file, remedy="Confounds are tab-separated, with a header.")
-        )
+        confounds = read_confounds(find_confounds(settings.derivatives.values(), run))
         runs[run.name] = PreparedRun(
             run.name, run.bold, run.repetition_time, run.start_time, confounds, (run.bold,)
         )

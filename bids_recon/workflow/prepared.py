@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_recon.outputs.reading import read_tsv
 from bids_recon.rois.brain import BrainMask
 from bids_recon.rois.grids import Volume
 
@@ -44,6 +45,13 @@ class PreparedRun:
     confounds: pd.DataFrame | None
     sources: tuple[Path, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_confounds(file: Path | None) -> pd.DataFrame | None:
+    """Confounds of a run, as text; None where there is no table."""
+    if file is None:
+        return None
+    return read_tsv(file, remedy="Confounds are tab-separated, with a header.")
 
 
 @dataclass(frozen=True)

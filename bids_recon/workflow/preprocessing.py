@@ -136,7 +136,7 @@ def _write_aligned(file: Path, aligned: AlignedRun) -> Path:
         "n_dropped": aligned.n_dropped,
         "slice_timing": aligned.slice_timing,
     }
-    arrays = {"mean": aligned.mean, "tsnr": aligned.tsnr, "carpet": np.ascontiguousarray(aligned.carpet)}
+    arrays = {"tsnr": aligned.tsnr, "carpet": np.ascontiguousarray(aligned.carpet)}
     text = {"facts": json.dumps(facts), "confounds": aligned.confounds.to_csv(index=False)}
     return write_safetensors(file, arrays, text)
 
@@ -145,7 +145,7 @@ def _read_aligned(file: Path) -> AlignedRun:
     with safe_open(file, framework="np") as stored:
         facts = json.loads(stored.metadata()["facts"])
         confounds = pd.read_csv(io.StringIO(stored.metadata()["confounds"]))
-        arrays = {name: stored.get_tensor(name) for name in ("mean", "tsnr", "carpet")}
+        arrays = {name: stored.get_tensor(name) for name in ("tsnr", "carpet")}
     return AlignedRun(confounds=confounds, **facts, **arrays)
 
 
