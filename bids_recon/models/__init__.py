@@ -1,0 +1,1 @@
+"""Published networks as plain torch modules, one file each."""
