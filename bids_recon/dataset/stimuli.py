@@ -34,6 +34,8 @@ class Stimulus:
         Where it was looked for, for messages.
     category, caption : str
         "" when not known.
+    attributes : dict of str to str
+        What varies between pictures made for a test, by name: {"colour": "red", "shape": "square"}.
     """
 
     stimulus_id: str
@@ -42,6 +44,7 @@ class Stimulus:
     wanted: str = ""
     category: str = ""
     caption: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def available(self) -> bool:
@@ -72,6 +75,10 @@ class StimulusSet:
     def category(self, stimulus_id: str) -> str:
         """Category of a picture."""
         return self.stimuli[stimulus_id].category
+
+    def attributes(self, stimulus_id: str) -> dict[str, str]:
+        """Attributes of a picture, such as its colour, by name; empty where none are known."""
+        return dict(self.stimuli[stimulus_id].attributes)
 
     def missing(self, ids: Iterable[str] | None = None) -> list[Stimulus]:
         """Pictures (among `ids`) that cannot be read: not found, or not fetched."""

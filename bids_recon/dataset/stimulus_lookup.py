@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,7 +22,8 @@ def find_stimuli(
     Parameters
     ----------
     trials : DataFrame
-        Columns `stimulus_id`, `task`, `session`, and `stim_file` where events name files.
+        Columns `stimulus_id`, `task`, `session`, `stim_file` where events name files, and columns of
+        attributes (`StimulusFiles.attribute_columns`) where they have them.
     spec : StimulusSpec
     bids_dir : Path
     folders : sequence of Path
@@ -40,22 +41,32 @@ def find_stimuli(
     """
     columns = [name for name in ("stimulus_id", "task", "session", "stim_file") if name in trials]
     shown = trials.loc[trials["stimulus_id"] != "", columns].drop_duplicates("stimulus_id")
-    return look_up(shown, spec, bids_dir, folders)
+    return look_up(shown, spec, bids_dir, folders, _attributes(trials, spec))
 
 
 def look_up(
-    shown: pd.DataFrame, spec: StimulusSpec, bids_dir: Path, folders: Sequence[Path] = ()
+    shown: pd.DataFrame,
+    spec: StimulusSpec,
+    bids_dir: Path,
+    folders: Sequence[Path] = (),
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> StimulusSet:
-    """Look up pictures from a table with one row a stimulus (see `find_stimuli`)."""
+    """Look up pictures from a table with one row a stimulus (see `find_stimuli`).
+
+    `attributes` are those known from elsewhere, by stimulus id; they count before those that an id names.
+    """
+    known = attributes or {}
     roots = [*folders, *(bids_dir / root for root in spec.stimuli.roots)]
     stimuli: dict[str, Stimulus] = {}
     for row in shown.to_dict("records"):
         name = str(row["stimulus_id"])
         category = spec.stimuli.category_of(name) or ""
+        told = {**spec.stimuli.attributes_of(name), **known.get(name, {})}
         rule = spec.rule_for(task=str(row.get("task", "")), session=str(row.get("session", "")))
         if rule is not None and rule.parse == "bits":
             assert rule.bits_shape is not None
-            stimuli[name] = Stimulus(name, pattern=_pattern(name, rule.bits_shape), category=category)
+            pattern = _pattern(name, rule.bits_shape)
+            stimuli[name] = Stimulus(name, pattern=pattern, category=category, attributes=told)
             continue
         file = str(row.get("stim_file", "") or "")
         candidates = [*_as_named(file, spec.stimuli.roots), *spec.stimuli.candidates(name)]
@@ -67,8 +78,26 @@ def look_up(
             path=locate(candidates, roots, bids_dir),
             wanted=str(roots[0] / candidates[0]) if roots and candidates else name,
             category=category,
+            attributes=told,
         )
     return StimulusSet(stimuli)
+
+
+def _attributes(trials: pd.DataFrame, spec: StimulusSpec) -> dict[str, dict[str, str]]:
+    """Attributes that events give to pictures, by stimulus id and name.
+
+    A column that says different things of one picture does not describe pictures, and is left out.
+    """
+    told: dict[str, dict[str, str]] = {}
+    for name in spec.stimuli.attribute_columns:
+        if name not in trials:
+            continue
+        cells = trials.loc[(trials["stimulus_id"] != "") & ~trials[name].isin(spec.na), ["stimulus_id", name]]
+        cells = cells.drop_duplicates()
+        if cells["stimulus_id"].is_unique:
+            for stimulus_id, value in zip(cells["stimulus_id"], cells[name], strict=True):
+                told.setdefault(str(stimulus_id), {})[name] = str(value)
+    return told
 
 
 def _as_named(file: str, roots: Iterable[str]) -> list[str]:

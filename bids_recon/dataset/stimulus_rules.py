@@ -89,6 +89,11 @@ class StimulusFiles:
         `*` in the file name.
     category : str
         Pattern that an id matches in full, whose one group is the category; "" where ids carry none.
+    attributes : str
+        Pattern that an id matches in full, whose named groups are attributes of the picture, such as its
+        colour; "" where ids carry none.
+    attribute_columns : tuple of str
+        Columns of events that hold attributes of pictures, where a data set has them.
     missing : str
         What to tell a user whose data set has no pictures.
     """
@@ -96,12 +101,19 @@ class StimulusFiles:
     roots: tuple[str, ...] = ("stimuli",)
     files: tuple[str, ...] = ("{stimulus_id}.*",)
     category: str = ""
+    attributes: str = ""
+    attribute_columns: tuple[str, ...] = ()
     missing: str = ""
 
     def category_of(self, stimulus_id: str) -> str | None:
         """Category that the id names, if it names one."""
         match = re.fullmatch(self.category, stimulus_id) if self.category else None
         return match.group(1) if match else None
+
+    def attributes_of(self, stimulus_id: str) -> dict[str, str]:
+        """Attributes that the id names, by name."""
+        match = re.fullmatch(self.attributes, stimulus_id) if self.attributes else None
+        return {name: value for name, value in match.groupdict().items() if value} if match else {}
 
     def candidates(self, stimulus_id: str) -> tuple[str, ...]:
         """Paths below a root to try, in order; those with a `*` are glob patterns, else escaped."""

@@ -187,8 +187,12 @@ def _stimulus_files(table: TomlTable) -> StimulusFiles:
         roots=table.texts("roots", StimulusFiles.roots),
         files=table.texts("files", StimulusFiles.files),
         category=table.pattern("category", "", groups=1),
+        attributes=table.pattern("attributes", ""),
+        attribute_columns=table.texts("attribute_columns", ()),
         missing=table.text("missing"),
     )
+    if files.attributes and not re.compile(files.attributes).groupindex:
+        raise table.wrong("attributes", "needs named groups, such as (?P<colour>[a-z]+)")
     for key, paths in (("roots", files.roots), ("files", files.files)):
         for path in paths:
             if path.startswith("/") or "\\" in path or ".." in PurePosixPath(path).parts:

@@ -129,5 +129,7 @@ def _trials(design: SimulationDesign, shown: Sequence[Picture]) -> pd.DataFrame:
             "trial_type": [picture.kind for picture in shown],
             "stim_file": [picture.file for picture in shown],
             "picture_set": [picture.picture_set for picture in shown],
+            "colour": [picture.colour or "n/a" for picture in shown],
+            "shape": [picture.shape or "n/a" for picture in shown],
         }
     )

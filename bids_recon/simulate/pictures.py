@@ -50,6 +50,8 @@ class Picture:
         The picture.
     crop : Crop or None
         Where a photograph was cut out.
+    colour, shape : str or None
+        What a coloured shape is.
     """
 
     stimulus_id: str
@@ -57,6 +59,8 @@ class Picture:
     picture_set: str
     pixels: NDArray[np.uint8]
     crop: Crop | None = None
+    colour: str | None = None
+    shape: str | None = None
 
     @property
     def file(self) -> str:
@@ -97,7 +101,8 @@ def _shape(index: int, size: int) -> Picture:
     shape = SHAPES[(index % len(COLOURS) + index // len(COLOURS)) % len(SHAPES)]
     cover = shape_cover(shape, size)[..., None]
     pixels = GREY * (1 - cover) + np.asarray(COLOURS[colour]) * cover
-    return Picture(f"shape-{colour}-{shape}", "shape", "shapes", np.round(pixels).astype(np.uint8))
+    drawn = np.round(pixels).astype(np.uint8)
+    return Picture(f"shape-{colour}-{shape}", "shape", "shapes", drawn, colour=colour, shape=shape)
 
 
 def shape_cover(shape: str, size: int) -> NDArray[np.float64]:

@@ -85,6 +85,8 @@ EVENTS = {
             "letters": "Letters, for test",
         },
     },
+    "colour": {"Description": "Colour of a coloured shape; n/a for other pictures"},
+    "shape": {"Description": "Form of a coloured shape; n/a for other pictures"},
 }
 
 PARTICIPANTS = {

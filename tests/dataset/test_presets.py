@@ -321,6 +321,15 @@ def test_where_pictures_are_looked_for(preset, stimulus_id, category, candidate)
     assert candidate in stimuli.candidates(stimulus_id)
 
 
+@pytest.mark.parametrize("preset", ["ds001506", "ds003993"])
+def test_shapes_and_colours_of_artificial_pictures(preset):
+    stimuli = load_stimulus_spec(preset).stimuli
+    assert stimuli.attributes_of("colorExpStim19_yellow_+") == {"colour": "yellow", "shape": "+"}
+    assert stimuli.attributes_of("colorExpStim02_red_smallring") == {"colour": "red", "shape": "smallring"}
+    for other in ("n01443537_22563", "letter_black_img011_A"):
+        assert stimuli.attributes_of(other) == {}
+
+
 # Real tables: counts made with other code, from the files alone.
 
 
@@ -395,6 +404,10 @@ def test_counts_of_ds001506(shared):
             assert again.tolist() == (shown["event_type"] == "2").tolist()
         session = labels["ses"].rstrip("0123456789")
         per_session[session] = per_session.get(session, 0) + len(trials)
+        if session == "perceptionArtificialImage":
+            figures = [load_stimulus_spec("ds001506").stimuli.attributes_of(i) for i in trials["stimulus_id"]]
+            assert len({(one["colour"], one["shape"]) for one in figures}) == 40
+            assert [len({one[name] for one in figures}) for name in ("colour", "shape")] == [8, 5]
     assert per_session == {
         "perceptionNaturalImageTraining": 150,
         "perceptionNaturalImageTest": 150,

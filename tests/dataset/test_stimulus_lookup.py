@@ -94,6 +94,34 @@ def test_nothing_to_look_for_is_a_missing_picture(
     assert (missing.path, missing.wanted) == (None, "a")
 
 
+# attributes
+
+
+def test_attributes_from_columns_of_events(tmp_path: Path) -> None:
+    shown = trials("a", "b", "a", "photo", "").assign(
+        colour=["red", "blue", "red", "n/a", "grey"], shape=["ring", "ring", "n/a", "n/a", "n/a"], size="1"
+    )
+    stimuli = find_stimuli(shown, BIDS, tmp_path)
+    assert stimuli.attributes("a") == {"colour": "red", "shape": "ring"}
+    assert stimuli.attributes("b") == {"colour": "blue", "shape": "ring"}
+    assert stimuli.attributes("photo") == {}
+
+
+def test_column_that_changes_between_trials_of_a_picture_is_no_attribute(tmp_path: Path) -> None:
+    shown = trials("a", "b", "a").assign(color=["red", "blue", "green"], shape=["ring", "cross", "ring"])
+    stimuli = find_stimuli(shown, BIDS, tmp_path)
+    assert [stimuli.attributes(name) for name in "ab"] == [{"shape": "ring"}, {"shape": "cross"}]
+
+
+def test_attributes_from_ids_yield_to_those_known_from_elsewhere(tmp_path: Path) -> None:
+    spec = StimulusSpec(
+        "mine", "mine.toml", stimuli=StimulusFiles(attributes=r"(?P<colour>\w+)-(?P<shape>\w+)")
+    )
+    stimuli = look_up(trials("red-ring", "x"), spec, tmp_path, (), {"red-ring": {"colour": "pink"}})
+    assert stimuli.attributes("red-ring") == {"colour": "pink", "shape": "ring"}
+    assert stimuli.attributes("x") == {}
+
+
 # pictures that events hold themselves
 
 

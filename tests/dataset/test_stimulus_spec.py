@@ -43,6 +43,8 @@ repeats = "drop-consecutive"
 roots = ["stimuli", "sourcedata/pictures"]
 files = ["{stimulus_id}.JPEG", "{category}/{stimulus_id}.JPEG", "{stimulus_id}_*.png"]
 category = "(n\\d+)_\\d+"
+attributes = "figure_(?P<colour>[a-z]+)_(?P<shape>.+)"
+attribute_columns = "size"
 missing = "Ask the authors."
 
 [split]
@@ -82,6 +84,9 @@ def test_every_key_of_a_full_file_arrives(write):
     assert (third.bits_shape, third.repeats.kind, third.task) == ((3, 4), "drop-consecutive", ".*")
     assert spec.stimuli.roots == ("stimuli", "sourcedata/pictures")
     assert spec.stimuli.missing == "Ask the authors."
+    assert spec.stimuli.attributes_of("figure_red_small_ring") == {"colour": "red", "shape": "small_ring"}
+    assert spec.stimuli.attributes_of("a figure_red_ring") == {}
+    assert spec.stimuli.attribute_columns == ("size",)
     assert spec.split == SplitRule(
         kind="column", train="stim", test={"easy": "test1", "hard": "test2"}, column="trial_type"
     )
@@ -159,6 +164,9 @@ def test_file_of_another_encoding_is_named(tmp_path):
         ("[stimuli]\nfiles = ['*/{stimulus_id}.png']", "one [*] is allowed, in the file name"),
         ("[stimuli]\nfiles = ['*{stimulus_id}.*']", "one [*] is allowed, in the file name"),
         ("[stimuli]\ncategory = 'n.+'", "'stimuli.category' needs 1 group in parentheses, not 0"),
+        ("[stimuli]\nattributes = '([a-z]+)_(.+)'", "'stimuli.attributes' needs named groups"),
+        ("[stimuli]\nattributes = '(?P<a'", "'stimuli.attributes' has .* not a regular expression"),
+        ("[stimuli]\nattribute_columns = 1", "'stimuli.attribute_columns' is not text or a list"),
         ("[split]\nk = 3", "'split.rule' is missing"),
         ("[split]\nrule = 'random'", "'split.rule' is not one of"),
         ("[split]\nrule = 'kfold'", "'split.k' is missing"),
@@ -196,6 +204,13 @@ def test_templates_are_filled_in_order():
     )
     assert files.category_of("letter_black_img011_A") is None
     assert files.candidates("letter_black_img011_A") == ("letter_black_img011_A.JPEG",)
+
+
+def test_group_that_matches_nothing_is_no_attribute():
+    files = StimulusFiles(attributes=r"(?P<colour>[a-z]+)(?:-(?P<size>\d+))?")
+    assert files.attributes_of("red-3") == {"colour": "red", "size": "3"}
+    assert files.attributes_of("red") == {"colour": "red"}
+    assert StimulusFiles().attributes_of("red-3") == {}
 
 
 def test_globs_find_ids_with_special_characters(tmp_path):

@@ -108,9 +108,15 @@ def test_events_files_lie_within_their_runs(tiny_truth):
     for subject in tiny_truth.subjects.values():
         for run in subject.runs:
             image = nib.load(tiny_truth.folder / run.file("bold", ".nii.gz"))
-            events = pd.read_csv(tiny_truth.folder / run.file("events", ".tsv"), sep="\t")
+            file = tiny_truth.folder / run.file("events", ".tsv")
+            events = pd.read_csv(file, sep="\t", keep_default_na=False)
             pd.testing.assert_frame_equal(events, run.trials, check_dtype=False)
-            assert list(events) == ["onset", "duration", "trial_type", "stim_file", "picture_set"]
+            columns = ["onset", "duration", "trial_type", "stim_file", "picture_set", "colour", "shape"]
+            assert list(events) == columns
+            for row in events.to_dict("records"):
+                named = re.fullmatch(r"shape-(?P<colour>\w+)-(?P<shape>\w+)\.png", row["stim_file"])
+                expected = named.groupdict() if named else {"colour": "n/a", "shape": "n/a"}
+                assert {name: row[name] for name in ("colour", "shape")} == expected
             assert (np.diff(events["onset"]) == TINY.on + TINY.off).all()
             end = (events["onset"] + events["duration"]).max()
             assert end + TINY.off + TINY.lead_out <= image.shape[3] * TINY.tr
