@@ -17,6 +17,7 @@ TRAIN = "train"
 HELD_OUT = "heldout"
 BY_PATTERN = frozenset({"session", "task", "column"})
 NOTHING_FITTED = "none: every picture is decoded"
+ELSEWHERE = "Choose runs that train too (--session-label, --task-id), or give earlier decoders (--decoders)."
 GRAMMAR = (
     "Write session:train=REGEX,NAME=REGEX or task:... or column:COLUMN:train=REGEX,NAME=REGEX"
     " or repeats:N or kfold:K or leave-one-stimulus-out."
@@ -232,6 +233,11 @@ def make_split(trials: pd.DataFrame, rule: SplitRule, *, seed: int = 0) -> tuple
     trials["set"] = np.where(seen & (trials["kind"] == "perception"), "", "none")
     perceived = trials.loc[trials["set"] == "", "stimulus_id"]
     ids = tuple(dict.fromkeys(perceived))
+    if not ids and seen.any():
+        raise NothingSelectedError(
+            f"there is imagery only, and the split {describe(rule)} divides pictures that were seen",
+            remedy=ELSEWHERE,
+        )
     if rule.kind == "repeats":
         counts = perceived.value_counts()
         test_ids = tuple(name for name in ids if counts[name] >= (rule.count or 2))
@@ -288,10 +294,11 @@ def _checked(split: Split) -> Split:
     if any(not fold.train for fold in split.folds):
         raise NothingSelectedError(
             f"the split {split.rule} leaves no training stimuli",
-            remedy="Check its patterns against the plan.",
+            remedy=f"Check its patterns against the plan. {ELSEWHERE}",
         )
     if not split.test_sets:
         raise NothingSelectedError(
-            f"the split {split.rule} leaves no test stimuli", remedy="Check its patterns against the plan."
+            f"the split {split.rule} leaves no test stimuli",
+            remedy="Check its patterns, --session-label and --task-id against the plan.",
         )
     return split

@@ -146,6 +146,17 @@ def test_pattern_that_selects_nothing(text: str, side: str) -> None:
         make_split(sessions(), parse_split(f"session:{text}"))
     assert caught.value.exit_code == 18
     assert text in str(caught.value)
+    # Sessions that were not chosen are the usual reason.
+    assert "--session-label" in str(caught.value)
+    assert ("--decoders" in str(caught.value)) == (side == "training")
+
+
+@pytest.mark.parametrize("text", ["kfold:2", "repeats:2", "leave-one-stimulus-out"])
+def test_imagery_alone_is_not_divided_by_stimulus(text: str) -> None:
+    with pytest.raises(NothingSelectedError, match="there is imagery only") as caught:
+        make_split(trials_of("aabb", kind="imagery"), parse_split(text))
+    assert caught.value.exit_code == 18
+    assert text in str(caught.value) and "--decoders" in str(caught.value)
 
 
 def test_empty_test_set_is_left_out() -> None:
