@@ -53,6 +53,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 "Pearson correlation of the decoded latent with that of the seen picture, over dimensions.",
             ),
             Metric(
+                "profile-correlation",
+                "Profile correlation",
+                "Correlation of a unit's decoded with its true values over test pictures, mean over units.",
+                undefined="profiles need at least three test pictures, and units whose true values differ",
+            ),
+            Metric(
+                "feature-correlation",
+                "Feature correlation",
+                "Pearson correlation of a network's features of the reconstruction and of the seen picture.",
+            ),
+            Metric(
                 "two-way-a",
                 "Two-way identification (A)",
                 "How often a prediction is more like its own picture than another one seen.",
@@ -76,3 +87,24 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         )
     }
 )
+
+_ATTRIBUTE = "two-way-a/"
+
+
+def attribute_metric(attribute: str) -> str:
+    """Name of the metric of identification among pictures that differ in one attribute: `two-way-a/shape`."""
+    return _ATTRIBUTE + attribute
+
+
+def find_metric(name: str) -> Metric | None:
+    """What is known of a metric, one of an attribute included; None when the catalogue lacks it."""
+    attribute = name.removeprefix(_ATTRIBUTE)
+    if attribute in ("", name):
+        return METRICS.get(name)
+    return Metric(
+        name,
+        f"Two-way identification (A) of {attribute}",
+        f"How often a prediction is more like its own picture than one that differs in {attribute} alone.",
+        chance=0.5,
+        undefined=f"no two test pictures differ in {attribute} alone",
+    )

@@ -127,6 +127,32 @@ def two_way_a(correlations: NDArray[np.floating], target: NDArray[np.integer]) -
     return np.asarray((wins.sum(axis=0) - 0.5) / others)
 
 
+def two_way_a_among(
+    correlations: NDArray[np.floating], target: NDArray[np.integer], foils: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Definition A with chosen alternatives.
+
+    score_j = share of truths i with foils[t_j, i] that have C[i, j] < C[t_j, j].
+
+    Parameters
+    ----------
+    correlations, target
+        As in `two_way_a`.
+    foils : ndarray (n_truth, n_truth) of bool
+        Which truths each truth is compared with.
+
+    Returns
+    -------
+    ndarray (n_predicted,) float64
+        In 0..1; NaN for predictions whose truth has nothing to be compared with.
+    """
+    C, target = _checked(correlations, target)
+    compared = foils[target].T
+    wins = np.where(compared, _wins(C[target, np.arange(len(target))] - C), 0.0).sum(axis=0)
+    n_compared = compared.sum(axis=0)
+    return np.divide(wins, n_compared, out=np.full(len(target), np.nan), where=n_compared > 0)
+
+
 def two_way_b(correlations: NDArray[np.floating], target: NDArray[np.integer]) -> NDArray[np.float64]:
     """Definition B: a truth against its own and each other reconstruction.
 
@@ -191,6 +217,26 @@ def _share_of_pairs(block: MarginBlock, target: NDArray[np.integer]) -> NDArray[
         won = np.where(other, _wins(block(rows)), 0.0).sum(axis=1)
         np.divide(won, n_others, out=shares[rows[0] : rows[-1] + 1], where=n_others > 0)
     return shares
+
+
+def target_rows(target: NDArray[np.integer] | None, n_predicted: int, n_truth: int) -> NDArray[np.intp]:
+    """What each prediction should match, (n_predicted,): as given, or the truth at the same position.
+
+    Raises
+    ------
+    ValueError
+        When it does not name one of the truths for each prediction.
+    """
+    if target is None:
+        if n_predicted != n_truth:
+            raise ValueError(f"{n_predicted} predictions and {n_truth} truths need a target")
+        return np.arange(n_truth)
+    rows = np.asarray(target, dtype=np.intp)
+    if rows.shape != (n_predicted,) or (rows.size and not (rows.min() >= 0 and rows.max() < n_truth)):
+        raise ValueError(
+            f"target {rows.shape} must name one of {n_truth} truths for {n_predicted} predictions"
+        )
+    return rows
 
 
 def _checked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.dataset.stimuli import StimulusSet
-from bids_recon.latents.base import Image
 from bids_recon.methods.base import Method
 from bids_recon.methods.seeds import picture_seed
 from bids_recon.metrics.identification import correlation_matrix, two_way_a
-from bids_recon.metrics.prepare import to_common_size
-from bids_recon.metrics.protocols import PIXELS_1, Items, evaluate_latents, evaluate_pictures, summarise
-from bids_recon.workflow.decoding import Decoded, DecodedFold
+from bids_recon.metrics.network_features import FeatureScorer
+from bids_recon.metrics.picture_scorer import PictureScorer
+from bids_recon.metrics.profiles import ProfileAccuracy, profile_accuracy, summarise_profiles
+from bids_recon.metrics.protocols import LATENTS_1, PROFILES_1, Items, evaluate_latents
+from bids_recon.metrics.summary import summarise
+from bids_recon.workflow.decoding import Decoded
+from bids_recon.workflow.true_latents import TrueLatents
 
-LATENT_PROTOCOL = "latents-1"
 METRIC_COLUMNS = [
     *("test_set", "metric", "protocol", "value", "ci_low", "ci_high", "floor", "ceiling", "n_items"),
     *("floor_low", "floor_high", "p_shuffle", "note"),
@@ -35,7 +37,7 @@ class Scores:
         Columns `METRIC_COLUMNS`, one row per test set, metric and protocol.
     items : DataFrame
         One row per item, metric and protocol: test_set, stimulus_id, trial_index, metric, protocol, value,
-        floor, ceiling.
+        floor, ceiling. Scores of units have no items.
     reconstructed, ceiling : ndarray (n_items, height, width, 3) uint8, or None
         In the order of the decoded items; None when pictures were not asked for.
     """
@@ -44,30 +46,6 @@ class Scores:
     items: pd.DataFrame
     reconstructed: NDArray[np.uint8] | None = None
     ceiling: NDArray[np.uint8] | None = None
-
-
-class TrueLatents:
-    """True latents of seen pictures, encoded once in each latent space, however often they are asked for.
-
-    Parameters
-    ----------
-    methods : dict of str to Method
-        The fitted method, by fold.
-    stimuli : StimulusSet
-        Has the pictures, which are read one at a time.
-    """
-
-    def __init__(self, methods: Mapping[str, Method], stimuli: StimulusSet) -> None:
-        self._methods, self._stimuli = methods, stimuli
-        self._known: dict[tuple[str, str, tuple[str, ...]], NDArray[np.float32]] = {}
-
-    def of(self, fold: DecodedFold, space: str, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Latents (n, *shape) of some pictures in a latent space of a fold."""
-        key = (fold.identity, space, tuple(ids))
-        if key not in self._known:
-            latent_space = self._methods[fold.name].latent_spaces[space]
-            self._known[key] = latent_space.encode(self._stimuli.images(ids))
-        return self._known[key]
 
 
 def render(
@@ -96,12 +74,15 @@ def score(
     seed: int,
     pictures: bool = True,
     truths: TrueLatents | None = None,
+    networks: Sequence[FeatureScorer] = (),
+    picture_shuffles: int | None = None,
 ) -> Scores:
     """Score every test set on latents and, when `pictures`, on rendered pictures.
 
     Parameters
     ----------
     decoded : Decoded
+        Its latents may be memory maps.
     methods : dict of str to Method
         The fitted method, by fold.
     stimuli : StimulusSet
@@ -110,88 +91,148 @@ def score(
         Seed of the run; each picture's own follows from it and the stimulus id.
     truths : TrueLatents, optional
         Of the same methods and stimuli, where several decodings are scored.
+    networks : sequence of FeatureScorer
+        Score the pictures too.
+    picture_shuffles : int, optional
+        Draw the pictures of so many shuffles only, for methods that draw slowly; all by default. Where there
+        are more, the notes of the pictures' scores say how many their floor rests on.
     """
     truths = truths or TrueLatents(methods, stimuli)
     items = decoded.items
-    seeds = np.array([picture_seed(seed, name) for name in items["stimulus_id"]], dtype=np.uint64)
-    rendered = [render(decoded, methods, seeds)] if pictures else []
-    blind = [
-        render(decoded, methods, seeds, number) for number in range(decoded.n_shuffles if pictures else 0)
-    ]
-    tables: list[pd.DataFrame] = []
-    per_item: list[pd.DataFrame] = []
-    ceiling = np.zeros_like(rendered[0]) if pictures else None
-    for test_set in items["test_set"].unique():
-        rows = np.flatnonzero(items["test_set"] == test_set)
-        part = items.iloc[rows].reset_index(drop=True)
-        ids = list(dict.fromkeys(part["stimulus_id"]))
-        target = np.array([ids.index(name) for name in part["stimulus_id"]])
-        scored = _score_latents(decoded, truths, str(test_set), ids, target)
-        if ceiling is not None:
-            ceiling[rows] = _render_ceiling(part, methods, stimuli, seeds[rows])
-            seen = stimuli.images(ids)
-            scored.append(_score_pictures(rendered[0], blind, ceiling, rows, seen, target))
-        for protocol, (values, floors, tops) in scored:
-            clusters = part["stimulus_id"].tolist()
-            table = summarise(values, clusters, floors, tops, seed=seed)
-            tables.append(table.assign(test_set=test_set, protocol=protocol)[METRIC_COLUMNS])
-            per_item.append(_item_rows(part, protocol, values, floors, tops))
+    tests = _test_sets(items)
+    parts = {test.name: list(_score_latents(decoded, truths, test, seed)) for test in tests}
+    reconstructed = ceiling = None
+    if pictures:
+        seeds = np.array([picture_seed(seed, name) for name in items["stimulus_id"]], dtype=np.uint64)
+        n_drawn = decoded.n_shuffles if picture_shuffles is None else picture_shuffles
+        n_drawn = min(n_drawn, decoded.n_shuffles)
+        note = f"floor over {n_drawn} shuffles" if n_drawn < decoded.n_shuffles else ""
+        scorers = {test.name: _picture_scorer(test, stimuli, networks) for test in tests}
+
+        def scored(drawn: NDArray[np.uint8]) -> dict[str, dict[str, Items]]:
+            return {test.name: scorers[test.name].score(drawn[test.rows]) for test in tests}
+
+        reconstructed = render(decoded, methods, seeds)
+        ceiling = _render_ceiling(items, methods, stimuli, seeds)
+        values, tops = scored(reconstructed), scored(ceiling)
+        # Pictures of a shuffle are scored and forgotten.
+        floors = [scored(render(decoded, methods, seeds, number)) for number in range(n_drawn)]
+        for test in tests:
+            for protocol, own in values[test.name].items():
+                blind = [floor[test.name][protocol] for floor in floors]
+                scores = _Scored(protocol, own, blind, tops[test.name][protocol])
+                parts[test.name].append(_tables(test, scores, seed, note))
+    tables, per_item = zip(*(part for test in tests for part in parts[test.name]), strict=True)
     return Scores(
         pd.concat(tables, ignore_index=True),
         pd.concat(per_item, ignore_index=True),
-        rendered[0] if pictures else None,
+        reconstructed,
         ceiling,
     )
 
 
-_Scored = tuple[str, tuple[Items, list[Items], Items]]
+@dataclass(frozen=True)
+class _TestSet:
+    """Items of a test set; `rows` are their places among all items, `target` their pictures' among `ids`."""
+
+    name: str
+    items: pd.DataFrame
+    rows: NDArray[np.intp]
+    ids: tuple[str, ...]
+    target: NDArray[np.intp]
 
 
-def _score_pictures(
-    rendered: NDArray[np.uint8],
-    blind: Sequence[NDArray[np.uint8]],
-    ceiling: NDArray[np.uint8],
-    rows: NDArray[np.intp],
-    seen: Sequence[Image],
-    target: NDArray[np.intp],
-) -> _Scored:
-    assert PIXELS_1.image_size is not None
-    truths = to_common_size(seen, PIXELS_1.image_size, antialias=PIXELS_1.antialias)
-    values = evaluate_pictures(rendered[rows], truths, target, PIXELS_1)
-    floors = [evaluate_pictures(pictures[rows], truths, target, PIXELS_1) for pictures in blind]
-    return PIXELS_1.key, (values, floors, evaluate_pictures(ceiling[rows], truths, target, PIXELS_1))
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of a test set by one protocol: decoded, of each shuffle, from true latents."""
+
+    protocol: str
+    values: Items
+    floors: Sequence[Items]
+    tops: Items
 
 
-def _score_latents(
-    decoded: Decoded,
-    true_latents: TrueLatents,
-    test_set: str,
-    ids: Sequence[str],
-    target: NDArray[np.intp],
-) -> list[_Scored]:
-    member = {fold.name: (fold.items["test_set"] == test_set).to_numpy() for fold in decoded.folds}
-    folds = [fold for fold in decoded.folds if member[fold.name].any()]
+_Part = tuple[pd.DataFrame, pd.DataFrame | None]
+
+
+def _test_sets(items: pd.DataFrame) -> list[_TestSet]:
+    tests = []
+    for name in items["test_set"].unique():
+        rows = np.flatnonzero(items["test_set"] == name)
+        part = items.iloc[rows].reset_index(drop=True)
+        ids = tuple(dict.fromkeys(part["stimulus_id"]))
+        place = {stimulus_id: number for number, stimulus_id in enumerate(ids)}
+        target = np.array([place[stimulus_id] for stimulus_id in part["stimulus_id"]])
+        tests.append(_TestSet(str(name), part, rows, ids, target))
+    return tests
+
+
+def _tables(test: _TestSet, scores: _Scored, seed: int, note: str = "") -> _Part:
+    """Rows of `Scores.metrics` and of `Scores.items`."""
+    table = summarise(
+        scores.values, test.items["stimulus_id"].tolist(), scores.floors, scores.tops, seed=seed
+    )
+    table["note"] = ["; ".join(filter(None, (own, note))) for own in table["note"]]
+    return _labelled(table, test, scores.protocol), _item_rows(test.items, scores)
+
+
+def _labelled(table: pd.DataFrame, test: _TestSet, protocol: str) -> pd.DataFrame:
+    return table.assign(test_set=test.name, protocol=protocol)[METRIC_COLUMNS]
+
+
+def _picture_scorer(test: _TestSet, stimuli: StimulusSet, networks: Sequence[FeatureScorer]) -> PictureScorer:
+    attributes = [stimuli.attributes(name) for name in test.ids]
+    return PictureScorer(stimuli.images(test.ids), test.target, attributes, networks)
+
+
+def _score_latents(decoded: Decoded, true_latents: TrueLatents, test: _TestSet, seed: int) -> Iterator[_Part]:
+    """Tables of a test set in each latent space, and of its units where all folds share the space."""
+    members = {fold.name: (fold.items["test_set"] == test.name).to_numpy() for fold in decoded.folds}
+    folds = [fold for fold in decoded.folds if members[fold.name].any()]
+    rows = [_as_slice(members[fold.name]) for fold in folds]
     one_space = len({fold.identity for fold in folds}) == 1
-    scored: list[_Scored] = []
+    shuffles = range(decoded.n_shuffles)
     for name in decoded.spaces:
-        protocol = LATENT_PROTOCOL if len(decoded.spaces) == 1 else f"{LATENT_PROTOCOL}/{name}"
-        truths = [true_latents.of(fold, name, ids) for fold in folds]
-        latents = [[fold.predicted[name][member[fold.name]] for fold in folds]]
-        latents += [
-            [fold.floor[name][number][member[fold.name]] for fold in folds]
-            for number in range(decoded.n_shuffles)
-        ]
-        if one_space:
-            values, *floors = (
-                evaluate_latents(np.concatenate(parts), truths[0], target, LATENT_PROTOCOL)
-                for parts in latents
-            )
-            top = evaluate_latents(truths[0], truths[0], None, LATENT_PROTOCOL)
-        else:
-            values, *floors = (_across_spaces(parts, truths, target) for parts in latents)
-            top = {metric: np.ones(len(ids)) for metric in values}
-        scored.append((protocol, (values, floors, top)))
-    return scored
+        suffix = "" if len(decoded.spaces) == 1 else f"/{name}"
+        truths = [true_latents.of(fold, name, test.ids) for fold in folds]
+        predicted = [fold.predicted[name][own] for fold, own in zip(folds, rows, strict=True)]
+        # Memory maps stay maps: a shuffle is looked at when its turn comes, and not copied before.
+        blind = (
+            [fold.floor[name][number][own] for fold, own in zip(folds, rows, strict=True)]
+            for number in shuffles
+        )
+        if not one_space:
+            values = _across_spaces(predicted, truths, test.target)
+            floors = [_across_spaces(parts, truths, test.target) for parts in blind]
+            top = {metric: np.ones(len(test.ids)) for metric in values}
+            yield _tables(test, _Scored(LATENTS_1.key + suffix, values, floors, top), seed)
+            continue
+        truth, target = truths[0], test.target
+        values, units = _both(_joined(predicted), truth, target)
+        found = [_both(_joined(parts), truth, target) for parts in blind]
+        floors = [items for items, _ in found]
+        top = evaluate_latents(truth, truth, None, LATENTS_1)
+        yield _tables(test, _Scored(LATENTS_1.key + suffix, values, floors, top), seed)
+        profiles = summarise_profiles(units, [accuracy for _, accuracy in found], seed=seed)
+        yield _labelled(profiles, test, PROFILES_1.key + suffix), None
+
+
+def _both(
+    latents: NDArray[np.floating], truth: NDArray[np.float32], target: NDArray[np.intp]
+) -> tuple[Items, ProfileAccuracy]:
+    """Scores of pictures over units, and of units over pictures."""
+    return evaluate_latents(latents, truth, target, LATENTS_1), profile_accuracy(latents, truth, target)
+
+
+def _as_slice(member: NDArray[np.bool_]) -> slice | NDArray[np.bool_]:
+    """Members as a slice where they follow one another, which views an array instead of copying it."""
+    places = np.flatnonzero(member)
+    whole = slice(int(places[0]), int(places[-1]) + 1)
+    return whole if member[whole].all() else member
+
+
+def _joined(parts: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _across_spaces(
@@ -229,22 +270,22 @@ def _render_ceiling(
     return np.stack([made[key] for key in zip(items["fold"], items["stimulus_id"], strict=True)])
 
 
-def _item_rows(
-    items: pd.DataFrame, protocol: str, values: Items, floors: Sequence[Items], tops: Items
-) -> pd.DataFrame:
+def _item_rows(items: pd.DataFrame, scores: _Scored) -> pd.DataFrame:
     parts = []
-    for metric, scores in values.items():
+    for metric, values in scores.values.items():
         shuffled = (
-            np.stack([floor[metric] for floor in floors]) if floors else np.full((1, len(scores)), np.nan)
+            np.stack([floor[metric] for floor in scores.floors])
+            if scores.floors
+            else np.full((1, len(values)), np.nan)
         )
-        same_items = len(tops[metric]) == len(scores)
+        tops = scores.tops[metric]
         parts.append(
             items[["test_set", "stimulus_id", "trial_index"]].assign(
                 metric=metric,
-                protocol=protocol,
-                value=scores,
+                protocol=scores.protocol,
+                value=values,
                 floor=shuffled.mean(axis=0),
-                ceiling=tops[metric] if same_items else np.nan,
+                ceiling=tops if len(tops) == len(values) else np.nan,
             )
         )
     return pd.concat(parts, ignore_index=True)

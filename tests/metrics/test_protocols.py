@@ -1,4 +1,4 @@
-"""Protocols: what they compute, and the table with floor and ceiling."""
+"""Protocols: what they compute."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from bids_recon.errors import UsageError
-from bids_recon.metrics.bootstrap import bootstrap_interval, crossed_bootstrap_interval
-from bids_recon.metrics.catalogue import METRICS
+from bids_recon.metrics.catalogue import METRICS, find_metric
 from bids_recon.metrics.pixel import pixcorr, ssim, ssim_legacy1d
 from bids_recon.metrics.prepare import to_common_size
 from bids_recon.metrics.protocols import (
@@ -16,7 +15,6 @@ from bids_recon.metrics.protocols import (
     evaluate_latents,
     evaluate_pictures,
     get_protocol,
-    summarise,
 )
 
 
@@ -31,13 +29,22 @@ def seen() -> list[np.ndarray]:
 
 
 def test_registered_protocols_are_what_their_keys_promise():
-    assert set(PROTOCOLS) == {"pixels-1", "latents-1"}
+    assert set(PROTOCOLS) == {"pixels-1", "attributes-1", "latents-1", "profiles-1", "mobilenetv2-1"}
     pixels, latents = PROTOCOLS["pixels-1"], PROTOCOLS["latents-1"]
     assert (pixels.name, pixels.version, pixels.image_size, pixels.antialias) == ("pixels", 1, 128, True)
     assert pixels.metrics == ("pixcorr", "ssim", "ssim-legacy1d", "two-way-a", "two-way-b", "two-way-c")
     assert latents.image_size is None
     assert latents.metrics == ("latent-correlation", "two-way-a", "two-way-b", "two-way-c")
-    assert all(name in METRICS for protocol in PROTOCOLS.values() for name in protocol.metrics)
+    assert (PROTOCOLS["attributes-1"].image_size, PROTOCOLS["attributes-1"].antialias) == (128, True)
+    assert (PROTOCOLS["mobilenetv2-1"].image_size, PROTOCOLS["mobilenetv2-1"].antialias) == (224, True)
+    assert PROTOCOLS["mobilenetv2-1"].metrics == (
+        "feature-correlation",
+        "two-way-a",
+        "two-way-b",
+        "two-way-c",
+    )
+    assert PROTOCOLS["profiles-1"].metrics == ("profile-correlation",)
+    assert all(find_metric(name) for protocol in PROTOCOLS.values() for name in protocol.metrics)
 
 
 def test_facts_about_metrics():
@@ -47,8 +54,18 @@ def test_facts_about_metrics():
     assert METRICS["ssim-legacy1d"].display_name == "SSIM (1-D, legacy)"
 
 
+def test_metrics_of_attributes_are_known_by_their_name():
+    shape = find_metric("two-way-a/shape")
+    assert shape.display_name == "Two-way identification (A) of shape"
+    assert (shape.name, shape.chance, shape.higher_is_better) == ("two-way-a/shape", 0.5, True)
+    assert shape.undefined == "no two test pictures differ in shape alone"
+    assert find_metric("ssim") is METRICS["ssim"]
+    for name in ("two-way-a/", "two-way-d", "two-way-d/shape", ""):
+        assert find_metric(name) is None
+
+
 def test_unknown_protocol_names_the_known_ones():
-    with pytest.raises(UsageError, match=r"no metric protocol 'pixels-9'\. Known ones: pixels-1, latents-1"):
+    with pytest.raises(UsageError, match=r"no metric protocol 'pixels-9'\. Known ones: pixels-1, "):
         get_protocol("pixels-9")
 
 
@@ -121,6 +138,11 @@ def test_protocols_of_pictures_and_of_latents_are_not_exchanged(seen):
         evaluate_pictures(seen, seen, protocol="latents-1")
     with pytest.raises(ValueError, match="pixels-1 does not score latents"):
         evaluate_latents(np.eye(3), np.eye(3), protocol="pixels-1")
+    for other in ("attributes-1", "profiles-1", "mobilenetv2-1"):
+        with pytest.raises(ValueError, match=f"{other} does not score pictures"):
+            evaluate_pictures(seen, seen, protocol=other)
+        with pytest.raises(ValueError, match=f"{other} does not score latents"):
+            evaluate_latents(np.eye(3), np.eye(3), protocol=other)
 
 
 def test_target_is_needed_and_checked():
@@ -128,52 +150,3 @@ def test_target_is_needed_and_checked():
         evaluate_latents(np.eye(4), np.eye(4)[:2])
     with pytest.raises(ValueError, match="must name one of 2 truths for 4 predictions"):
         evaluate_latents(np.eye(4), np.eye(4)[:2], np.array([0, 1, 2, 0]))
-
-
-def test_summary_holds_means_intervals_floor_and_ceiling():
-    rng = np.random.default_rng(0)
-    scores, ids = rng.normal(0.8, 0.1, 20), np.repeat(np.arange(10), 2)
-    floors = [rng.normal(0.5, 0.1, 20) for _ in range(4)]
-    table = summarise(
-        {"two-way-a": scores}, ids, [{"two-way-a": f} for f in floors], {"two-way-a": np.array([0.9, 1.0])}
-    )
-    row = table.iloc[0]
-    assert list(table.columns) == [
-        "metric", "value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "p_shuffle", "ceiling",
-        "n_items", "higher_is_better", "note",
-    ]  # fmt: skip
-    assert row["value"] == pytest.approx(scores.mean())
-    assert (row["ci_low"], row["ci_high"]) == bootstrap_interval(scores, ids)
-    assert row["floor"] == pytest.approx(np.mean([f.mean() for f in floors]))
-    assert (row["floor_low"], row["floor_high"]) == crossed_bootstrap_interval(np.array(floors), ids)
-    assert row["ceiling"] == pytest.approx(0.95)
-    assert (row["n_items"], row["p_shuffle"], row["note"]) == (20, 1 / 5, "")
-    assert row["higher_is_better"]
-
-
-def test_p_counts_shuffles_that_do_as_well():
-    scores = np.array([0.5, 0.7])
-    floors = [{"pixcorr": np.full(2, level)} for level in (0.1, 0.6, 0.9, np.nan)]
-    assert summarise({"pixcorr": scores}, floor_items=floors).loc[0, "p_shuffle"] == (1 + 2) / (1 + 3)
-
-
-def test_one_test_picture_gives_a_table_that_says_why():
-    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    items = evaluate_pictures(picture, picture)
-    table = summarise(items, ["only"], [items, items], items).set_index("metric")
-    assert table.loc["pixcorr", "value"] == pytest.approx(1)
-    assert table.loc["pixcorr", ["ci_low", "ci_high", "floor_low"]].isna().all()
-    for name in ("two-way-a", "two-way-b", "two-way-c"):
-        assert table.loc[name, ["value", "floor", "ceiling", "p_shuffle"]].isna().all()
-        assert table.loc[name, "n_items"] == 0
-        assert table.loc[name, "note"].startswith(
-            "undefined: identification needs at least two test pictures"
-        )
-
-
-def test_collapsed_output_leaves_b_undefined_with_the_reason(seen):
-    grey = np.full((8, 32, 32, 3), 128, dtype=np.uint8)
-    table = summarise(evaluate_pictures(grey, seen)).set_index("metric")
-    assert table.loc["two-way-a", "value"] == 0.5
-    assert table.loc["two-way-b", "note"].endswith("and predictions that differ")
-    assert table.loc[:, ["floor", "ceiling"]].isna().all(axis=None)

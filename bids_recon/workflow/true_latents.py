@@ -1,0 +1,53 @@
+"""Latents of the pictures that were seen, which decoded ones are compared with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_recon.dataset.stimuli import StimulusSet
+from bids_recon.methods.base import Method
+from bids_recon.workflow.decoding import DecodedFold
+
+LARGE = 1 << 26
+"""Bytes from which latents need not be held in memory."""
+
+
+class TrueLatents:
+    """True latents of seen pictures, encoded once in each latent space, however often they are asked for.
+
+    Parameters
+    ----------
+    methods : dict of str to Method
+        The fitted method, by fold.
+    stimuli : StimulusSet
+        Has the pictures, which are read one at a time.
+    folder : Path, optional
+        Large latents are kept there, in files without a name, instead of in memory.
+    """
+
+    def __init__(
+        self, methods: Mapping[str, Method], stimuli: StimulusSet, folder: Path | None = None
+    ) -> None:
+        self._methods, self._stimuli, self._folder = methods, stimuli, folder
+        self._known: dict[tuple[str, str, tuple[str, ...]], NDArray[np.float32]] = {}
+
+    def of(self, fold: DecodedFold, space: str, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Latents (n, *shape) of some pictures in a latent space of a fold."""
+        key = (fold.identity, space, tuple(ids))
+        if key not in self._known:
+            latent_space = self._methods[fold.name].latent_spaces[space]
+            self._known[key] = self._kept(latent_space.encode(self._stimuli.images(ids)))
+        return self._known[key]
+
+    def _kept(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._folder is None or latents.nbytes < LARGE:
+            return latents
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            kept = np.memmap(file, dtype=latents.dtype, mode="w+", shape=latents.shape)
+        kept[...] = latents
+        return kept
