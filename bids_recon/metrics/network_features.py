@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.errors import DataError, MissingInputError
+from bids_recon.errors import MissingInputError
 from bids_recon.metrics.identification import target_rows
 from bids_recon.metrics.prepare import Pictures, to_common_size
 from bids_recon.metrics.protocols import (
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 MOBILENETV2 = "mobilenet-v2"
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
-_PICTURES_AT_ONCE = 32
+# On a processor, larger batches leave the cache: 32 at once take twice as long.
+_PICTURES_AT_ONCE = 8
 LOGGER = logging.getLogger("bids_recon")
 
 
@@ -71,7 +72,8 @@ class FeatureScorer:
                 antialias=self.protocol.antialias,
             )
             scaled = (some - IMAGENET_MEAN) / IMAGENET_DEVIATION
-            pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+            # Channels last in memory, as they are in pictures.
+            pixels = torch.from_numpy(scaled).permute(0, 3, 1, 2)
             with torch.inference_mode():
                 parts.append(self.network(pixels).numpy())
         return np.concatenate(parts)
@@ -140,18 +142,14 @@ def load_mobilenet(file: Path) -> FeatureScorer:
 
     Raises
     ------
+    MissingInputError
+        When there is no such file.
     DataError
-        When the file does not hold its weights.
+        When it does not hold the weights.
     """
-    import torch
-
     from bids_recon.models.mobilenet_v2 import MobileNetV2
+    from bids_recon.weights.checkpoint import load_state, load_strictly
 
     model = MobileNetV2()
-    try:
-        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises errors of many kinds about damaged files
-        raise DataError(
-            f"does not hold the weights of MobileNetV2 ({error})", file=file, remedy="Fetch them again."
-        ) from error
+    load_strictly(model, load_state(file), file)
     return FeatureScorer(model.features)

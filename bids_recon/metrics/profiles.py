@@ -23,7 +23,7 @@ from bids_recon.metrics.summary import mean_score, p_shuffle
 
 FEWEST_PICTURES = 3
 """With two pictures a correlation is 1 or -1, whatever was decoded."""
-_UNITS_AT_ONCE = 8192
+_UNITS_AT_ONCE = 4096
 _NORMAL_95 = 1.959964
 
 
@@ -86,10 +86,11 @@ def profile_correlations(
         return correlations
     for start in range(0, true.shape[1], _UNITS_AT_ONCE):
         block = slice(start, start + _UNITS_AT_ONCE)
-        x = _centred(true[:, block][shown].astype(np.float64), true.dtype, "true")
-        sums = np.add.reduceat(decoded[:, block][order], first, axis=0, dtype=np.float64)
-        y = _centred(sums / counts[:, None], decoded.dtype, "decoded")
-        x2, y2 = np.einsum("ij,ij->j", x, x), np.einsum("ij,ij->j", y, y)
+        x, x2 = _centred(true[:, block][shown].astype(np.float64), true.dtype, "true")
+        values = decoded[:, block][order].astype(np.float64)
+        if len(order) > len(shown):
+            values = np.add.reduceat(values, first, axis=0) / counts[:, None]
+        y, y2 = _centred(values, decoded.dtype, "decoded")
         r = np.where(x2 > 0, 0.0, np.nan)
         both = (x2 > 0) & (y2 > 0)
         np.divide(np.einsum("ij,ij->j", x, y), np.sqrt(x2 * y2), out=r, where=both)
@@ -97,8 +98,10 @@ def profile_correlations(
     return correlations
 
 
-def _centred(values: NDArray[np.float64], stored: np.dtype, kind: str) -> NDArray[np.float64]:
-    """Values (n_pictures, n_units) less their mean; exactly 0 where they only vary by rounding."""
+def _centred(
+    values: NDArray[np.float64], stored: np.dtype, kind: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values (n_pictures, n_units) less their mean, and sums of squares (n_units,), 0 for mere rounding."""
     means = values.mean(axis=0)
     if bad := int((~np.isfinite(means)).sum()):
         raise DataError(
@@ -108,8 +111,8 @@ def _centred(values: NDArray[np.float64], stored: np.dtype, kind: str) -> NDArra
     values -= means
     precision = np.finfo(stored).eps if stored.kind == "f" else np.finfo(np.float64).eps
     rounding = len(values) * (4 * precision * means) ** 2
-    values[:, np.einsum("ij,ij->j", values, values) <= rounding] = 0.0
-    return values
+    squares = np.einsum("ij,ij->j", values, values)
+    return values, np.where(squares > rounding, squares, 0.0)
 
 
 def profile_accuracy(

@@ -52,10 +52,10 @@ def test_pictures_reach_the_network_in_its_size_and_units():
 
 
 def test_batches_are_small_and_change_nothing():
-    pictures, stub = blotches(70), Stub()
+    pictures, stub = blotches(19), Stub()
     scorer = FeatureScorer(stub, STUB)
     features = scorer.features(pictures)
-    assert stub.batches == [32, 32, 6]
+    assert stub.batches == [8, 8, 3]
     alone = np.concatenate([scorer.features([one]) for one in pictures])
     np.testing.assert_array_equal(features, alone)
 
@@ -107,16 +107,11 @@ def test_without_weights_the_log_says_so_once(tmp_path, monkeypatch, caplog, no_
     assert said.startswith("Pictures are not scored by features of MobileNetV2") and "mobilenet-v2" in said
 
 
-def test_file_without_the_weights_is_named(tmp_path):
+def test_file_of_another_network_is_named(tmp_path):
     file = tmp_path / "mine.pth"
-    for write in (
-        lambda: file.write_bytes(b"nothing"),
-        lambda: torch.save({"a": torch.zeros(1)}, file),
-        lambda: torch.save([1], file),
-    ):
-        write()
-        with pytest.raises(DataError, match=r"mine\.pth: does not hold the weights of MobileNetV2"):
-            load_mobilenet(file)
+    torch.save({"a": torch.zeros(1)}, file)
+    with pytest.raises(DataError, match=r"mine\.pth: does not fit MobileNetV2"):
+        load_mobilenet(file)
 
 
 def test_weights_that_are_found_are_used(tmp_path, monkeypatch, no_memory):
@@ -163,6 +158,6 @@ def test_mobilenet_guesses_what_noise_should_show(mobilenet):
         for shape in SHAPES
         for colour in ("red", "blue", "white")
     ]
-    noise = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
-    items = evaluate_network(list(noise), seen, np.arange(30) % 15, mobilenet)
-    assert items["two-way-a"].mean() == pytest.approx(0.5, abs=0.08)
+    noise = np.random.default_rng(0).integers(0, 256, (15, 8, 8, 3), dtype=np.uint8)
+    items = evaluate_network(list(noise), seen, None, mobilenet)
+    assert items["two-way-a"].mean() == pytest.approx(0.5, abs=0.12)
