@@ -76,8 +76,9 @@ def generated_events(size: LayoutSize, rng: np.random.Generator) -> Iterator[tup
     """
     training = [natural_name(1639765 + 5077 * (k // 2), 100 + 37 * k) for k in range(size.train)]
     natural = [natural_name(1443537 + 70313 * k, 22563 - 313 * k) for k in range(size.natural)]
-    # Steps of 9 through the 40 combinations change both colour and shape.
-    shapes = [shape_name(1 + 9 * k % 40) for k in range(size.shapes)]
+    # All shapes of a colour, then those of the next but one: ten differ in colour alone and in shape alone.
+    numbers = [1 + 5 * colour + shape for colour in (0, 2, 4, 6, 1, 3, 5, 7) for shape in range(5)]
+    shapes = [shape_name(number) for number in numbers[: size.shapes]]
     letters = [letter_name(letter) for letter in list(LETTERS)[: size.letters]]
     parts = np.array_split(rng.permutation(size.train), size.runs["train"])
     for number, part in enumerate(parts, 1):

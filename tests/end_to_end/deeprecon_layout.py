@@ -132,11 +132,11 @@ def write_deeprecon_layout(
     stimuli_dir.mkdir()
     for name, pixels in pictures.items():
         natural = re.fullmatch(r"n\d{8}_\d+", name)
-        options = {"quality": 95} if natural else {}
-        Image.fromarray(pixels).save(stimuli_dir / f"{name}.{'JPEG' if natural else 'tiff'}", **options)
+        file = stimuli_dir / f"{name}.{'JPEG' if natural else 'tiff'}"
+        Image.fromarray(pixels).save(file, quality=95 if natural else None)
 
-    extent = tuple(n * scan.voxel_size for n in scan.grid)
-    head = Head.fitted(extent, rng)
+    width, depth, height = (n * scan.voxel_size for n in scan.grid)
+    head = Head.fitted((width, depth, height), rng)
     affine = grid_affine(scan.grid, scan.voxel_size)
     cortex = lay_out_cortex(head, scan.grid, affine, scan.roi_voxels, rng)
     brain = Brain(cortex, scan.response, scan.modulation, rng)

@@ -161,6 +161,7 @@ def test_events_are_written_as_the_real_ones(layout: Layout, shared: Path) -> No
 
 def test_all_sets_in_one_table(run: Run) -> None:
     table = read_metrics(run.out)
+    table = table[table["protocol"] == "pixels-1"]
     assert table["test_set"].drop_duplicates().tolist() == list(N_ITEMS)
     assert table.groupby("test_set")["n_items"].agg(["min", "max"]).T.to_dict("list") == {
         name: [count, count] for name, count in N_ITEMS.items()
@@ -197,6 +198,19 @@ def assert_identified(run: Run, test_set: str) -> None:
 @pytest.mark.parametrize("test_set", N_ITEMS)
 def test_pictures_are_identified(run: Run, test_set: str) -> None:
     assert_identified(run, test_set)
+
+
+def test_colour_and_shape_are_scored_apart(run: Run) -> None:
+    """By what the names say: ten shapes of two colours were seen, three of one colour imagined."""
+    table = read_metrics(run.out)
+    table = table[table["protocol"] == "attributes-1"].set_index(["test_set", "metric"])
+    assert table["n_items"].to_dict() == {
+        ("shapes", "two-way-a/colour"): 10,
+        ("shapes", "two-way-a/shape"): 10,
+        ("imagery", "two-way-a/shape"): 3,
+    }
+    assert table.loc[("shapes", "two-way-a/colour"), "value"] > 0.8
+    assert table.loc[("shapes", "two-way-a/shape"), "value"] > 0.5
 
 
 def test_leak_audit_passes(run: Run) -> None:
@@ -352,7 +366,8 @@ def test_real_events_give_four_test_sets(real: Layout, tmp_path: Path, method: s
     run = run_both_levels(real, tmp_path, method, "--n-shuffles", 2, *METHODS[method])
     counts = {"natural": 50, "shapes": 40, "letters": 10, "imagery": 26}
     table = read_metrics(run.out)
-    assert table.groupby("test_set")["n_items"].max().to_dict() == counts
+    pixels = table[table["protocol"] == "pixels-1"]
+    assert pixels.groupby("test_set")["n_items"].max().to_dict() == counts
     letters = real.bids_dir / "sub-01" / "ses-perceptionLetterImage01"
     assert sum("on/a" in file.read_text() for file in letters.rglob("*_events.tsv")) == 1
     images = run.images
