@@ -31,6 +31,7 @@ class Metric:
 
 
 _ONE_PICTURE = "identification needs at least two test pictures"
+_ONE_RATER = "needs trials that two raters answered"
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
@@ -83,6 +84,46 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 "How often two predictions fit their two pictures better than the two exchanged.",
                 chance=0.5,
                 undefined=_ONE_PICTURE,
+            ),
+            Metric(
+                "human-two-way",
+                "Human two-way choice",
+                "How often raters chose the original of a reconstruction from it and another picture of the "
+                "test set.",
+                chance=0.5,
+            ),
+            Metric(
+                "human-n-way",
+                "Human n-way choice",
+                "How often raters chose the original of a reconstruction among several pictures of the test "
+                "set.",
+            ),
+            Metric(
+                "human-preference",
+                "Human preference",
+                "How often raters found this reconstruction of a picture better than another one of it.",
+                chance=0.5,
+            ),
+            Metric(
+                "rater-agreement",
+                "Rater agreement (two-way)",
+                "Krippendorff's alpha between raters of two-way choices; 1 is perfect, 0 is chance.",
+                chance=0.0,
+                undefined=_ONE_RATER,
+            ),
+            Metric(
+                "rater-agreement-n-way",
+                "Rater agreement (n-way)",
+                "Krippendorff's alpha between raters of n-way choices; 1 is perfect, 0 is chance.",
+                chance=0.0,
+                undefined=_ONE_RATER,
+            ),
+            Metric(
+                "rater-agreement-preference",
+                "Rater agreement (preference)",
+                "Krippendorff's alpha between raters of preferences; 1 is perfect, 0 is chance.",
+                chance=0.0,
+                undefined=_ONE_RATER,
             ),
         )
     }

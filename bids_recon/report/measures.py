@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bids_recon.metrics.catalogue import METRICS
+from bids_recon.metrics.catalogue import find_metric
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Measure:
 
 def display_name(metric: str) -> str:
     """Name in words; a metric that is not in the catalogue keeps its own."""
-    return METRICS[metric].display_name if metric in METRICS else metric or "score"
+    known = find_metric(metric)
+    return known.display_name if known else metric or "score"
 
 
 def measure_of(metric: str, rows: pd.DataFrame, definitions: Mapping[str, str]) -> Measure:
@@ -39,7 +40,7 @@ def measure_of(metric: str, rows: pd.DataFrame, definitions: Mapping[str, str]) 
     definitions : dict of str to str
         Sentences that replace those of the catalogue.
     """
-    known = METRICS.get(metric)
+    known = find_metric(metric)
     told = rows["higher_is_better"].dropna().tolist() if "higher_is_better" in rows else []
     if told:
         lower = not told[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_recon.report.measures import display_name, measure_of
 from bids_recon.report.pictures import PicturePool, thumbnail
 from bids_recon.report.sections import (
     audit_of,
@@ -116,6 +117,25 @@ def test_direction_comes_from_the_catalogue_or_from_floor_and_ceiling(reports):
     assert unknown.measure.definition == "Squares."
     told = subject_scores(reports.metrics("01", metric="mse", higher_is_better=False), {})[0]
     assert told.measure.lower_is_better
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "chance"),
+    [
+        ("two-way-a/colour", "Two-way identification (A) of colour", 0.5),
+        ("human-two-way", "Human two-way choice", 0.5),
+        ("human-n-way", "Human n-way choice", NAN),
+        ("rater-agreement-n-way", "Rater agreement (n-way)", 0.0),
+        ("of-its-own", "of-its-own", NAN),
+        ("", "score", NAN),
+    ],
+)
+def test_measures_of_attributes_and_raters_are_shown_in_words(reports, metric, name, chance):
+    measure = measure_of(metric, reports.metrics("01", metric=metric), {})
+    assert (measure.name, display_name(metric)) == (name, name)
+    assert measure.chance == pytest.approx(chance, nan_ok=True)
+    assert bool(measure.definition) == (metric not in ("of-its-own", ""))
+    assert not measure.lower_is_better
 
 
 def test_chance_is_drawn_where_theory_fixes_it(reports):
