@@ -73,6 +73,9 @@ class GalleryItem:
         Every score of this picture, by metric.
     score_name : str
         What `score` is; where it is a metric of `scores`, under the same name.
+    steps : sequence of (int, Picture)
+        How a picture that was found by optimisation came into being: iteration and picture, in order, all of
+        one size. The last is the reconstruction, or close to it. Empty for a picture that was drawn at once.
     """
 
     subject: str
@@ -85,6 +88,7 @@ class GalleryItem:
     score: float = float("nan")
     scores: Mapping[str, float] = field(default_factory=dict)
     score_name: str = "score"
+    steps: Sequence[tuple[int, Picture]] = ()
 
 
 def _no_rows() -> pd.DataFrame:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from bids_recon.report.content import GalleryItem
-from bids_recon.report.measures import display_name
+from bids_recon.report.films import film_of
+from bids_recon.report.measures import display_name, pictures_first
 from bids_recon.report.pictures import PicturePool
 from bids_recon.report.tables import number, with_columns
 
@@ -36,6 +37,7 @@ def gallery_data(
     }
     scores = list(dict.fromkeys(metric for item in items for metric in item.scores))
     pool = PicturePool()
+    films: list[list[Any]] = []
     entries = [
         {
             "subject": names["subject"].index(item.subject),
@@ -45,6 +47,7 @@ def gallery_data(
             "seen": pool.add(item.seen),
             "reconstructed": pool.add(item.reconstructed),
             "ceiling": None if item.ceiling is None else pool.add(item.ceiling),
+            "film": _add_film(item, films),
             "score": _finite(item.score),
             "scores": [_finite(item.scores.get(metric, math.nan)) for metric in scores],
         }
@@ -53,6 +56,7 @@ def gallery_data(
     return {
         "items": entries,
         "pictures": [[picture.uri, picture.width, picture.height] for picture in pool.encode()],
+        "films": films,
         "subjects": [name_of(label) for label in names["subject"]],
         "methods": names["method"],
         "test_sets": names["test_set"],
@@ -62,12 +66,27 @@ def gallery_data(
     }
 
 
+def _add_film(item: GalleryItem, films: list[list[Any]]) -> int | None:
+    """Put the film of an item after the others; its index, None for an item without steps."""
+    if not item.steps:
+        return None
+    film = film_of(item.steps)
+    films.append([film.uri, film.width, film.height, list(film.iterations)])
+    return len(films) - 1
+
+
 def _references(metrics: pd.DataFrame, names: dict[str, list[str]], scores: list[str]) -> dict[str, Any]:
     """Value, floor and ceiling of the whole set: {"subject,method,set,metric" by index: three texts}.
 
-    Where several protocols have a metric of one name, the first counts.
+    Where several protocols have a metric of one name, the first counts, those of pictures before others.
     """
-    table = with_columns(metrics, ("subject", "method", "test_set", "metric"), ("value", "floor", "ceiling"))
+    table = pictures_first(
+        with_columns(
+            metrics,
+            ("subject", "method", "test_set", "metric", "protocol"),
+            ("value", "floor", "ceiling"),
+        )
+    )
     places = {
         field: {name: index for index, name in enumerate(names[field])}
         for field in ("subject", "method", "test_set")

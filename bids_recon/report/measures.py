@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from bids_recon.metrics.catalogue import find_metric
+from bids_recon.metrics.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,15 @@ def measure_of(metric: str, rows: pd.DataFrame, definitions: Mapping[str, str]) 
         lower_is_better=lower,
         chance=math.nan if known is None or known.chance is None else known.chance,
     )
+
+
+def latent_space(protocol: str) -> str:
+    """Latent space that a protocol such as `latents-1/conv1_1` names; "" where it names none."""
+    return protocol.partition("/")[2]
+
+
+def pictures_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of protocols of latents after all others, otherwise in their order; by a column `protocol`."""
+    bases = [str(protocol).partition("/")[0] for protocol in table["protocol"]]
+    of_latents = [base in PROTOCOLS and PROTOCOLS[base].image_size is None for base in bases]
+    return table.iloc[np.argsort(of_latents, kind="stable")].reset_index(drop=True)

@@ -17,11 +17,12 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from bids_recon.outputs.atomic import write_text
+from bids_recon.report.audits import audit_of
 from bids_recon.report.content import GroupReport, RunContext, SubjectReport
 from bids_recon.report.gallery import gallery_data
+from bids_recon.report.layers import group_layers, region_grids, split_layers, subject_layers
 from bids_recon.report.quality_sections import mean_displacement, quality_view
 from bids_recon.report.sections import (
-    audit_of,
     group_rois,
     group_scores,
     subject_rois,
@@ -63,6 +64,9 @@ def write_subject_report(path: str | Path, report: SubjectReport) -> Path:
     name_of = _subject_namer([report.subject])
     gallery = gallery_data(report.gallery, report.metrics, name_of)
     audit = audit_of(report.audit, name_of(report.subject))
+    definitions = report.context.definitions
+    layers, scores = split_layers(report.metrics)
+    layers_by_region, rois = split_layers(report.rois)
     tiles = [
         Tile("Runs", str(len(report.runs)), link="data") if len(report.runs) else None,
         _total("Trials", report.runs, "trials"),
@@ -84,8 +88,10 @@ def write_subject_report(path: str | Path, report: SubjectReport) -> Path:
         runs=text_table(report.runs),
         sets=text_table(report.sets),
         decoders=text_table(report.decoders),
-        scores=subject_scores(report.metrics, report.context.definitions),
-        rois=subject_rois(report.rois, report.context.definitions),
+        scores=subject_scores(scores, definitions),
+        layers=subject_layers(layers, definitions),
+        rois=subject_rois(rois, definitions),
+        layers_by_region=region_grids(layers_by_region, definitions),
     )
 
 
@@ -96,6 +102,8 @@ def write_group_report(path: str | Path, report: GroupReport) -> Path:
     gallery = gallery_data(report.gallery, report.metrics, name_of)
     audits = [audit_of(audit, name_of(subject)) for subject, audit in report.audit.items()]
     definitions = report.context.definitions
+    layers, scores = split_layers(report.metrics)
+    layers_by_region, rois = split_layers(report.rois)
     tiles = [
         Tile("Participants", str(len(participants)), link="data"),
         _gallery_tile(gallery),
@@ -111,16 +119,18 @@ def write_group_report(path: str | Path, report: GroupReport) -> Path:
         audits=audits,
         participants=[name_of(subject) for subject in participants],
         subjects=text_table(report.subjects),
-        pooled=group_scores(report.metrics, participants, name_of, definitions),
-        scores=subject_scores(report.metrics, definitions, name_of),
-        rois=group_rois(report.rois, participants, name_of, definitions),
+        pooled=group_scores(scores, participants, name_of, definitions),
+        scores=subject_scores(scores, definitions, name_of),
+        layers=group_layers(layers, participants, name_of, definitions),
+        rois=group_rois(rois, participants, name_of, definitions),
+        layers_by_region=region_grids(layers_by_region, definitions),
     )
 
 
 def _write(
     path: str | Path, template: str, context: RunContext, gallery: Mapping[str, Any], **content: Any
 ) -> Path:
-    script = _static("report.js")
+    script = _static("film.js") + _static("report.js")
     text = (
         _environment()
         .get_template(template)

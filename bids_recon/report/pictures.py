@@ -79,36 +79,54 @@ class PicturePool:
 def _fingerprint(picture: Picture) -> bytes:
     if isinstance(picture, Path):
         return b"file " + str(picture).encode("utf-8", "surrogateescape")
+    _check(picture)
+    digest = hashlib.blake2b(np.ascontiguousarray(picture).data, digest_size=16)
+    return str(picture.shape).encode() + digest.digest()
+
+
+def _check(picture: NDArray[np.uint8]) -> None:
     if picture.dtype != np.uint8 or not (
         picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3, 4))
     ):
         raise ValueError(
             f"a picture is (height, width[, 1, 3 or 4]) uint8, not {picture.shape} {picture.dtype}"
         )
-    digest = hashlib.blake2b(np.ascontiguousarray(picture).data, digest_size=16)
-    return str(picture.shape).encode() + digest.digest()
 
 
 def _encode(picture: Picture, edge: int, quality: int) -> EncodedPicture:
-    image = _opened(picture)
-    if image.mode not in ("L", "RGB"):
-        # Transparent parts are shown on white, as a picture viewer would.
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    image = as_image(picture)
     if max(image.size) <= LOSSLESS_EDGE:
         return EncodedPicture(png_uri(image), *image.size)
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-    return EncodedPicture(_data_uri(image, "jpeg", quality=quality), *image.size)
+    return EncodedPicture(data_uri(image, "jpeg", quality=quality, optimize=True), *image.size)
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """Open a picture, in grey or RGB; transparent parts are shown on white, as a picture viewer would.
+
+    Raises
+    ------
+    ValueError
+        When an array is not a uint8 picture.
+    ReconError
+        When a file is missing or cannot be read.
+    """
+    image = _opened(picture)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image
 
 
 def png_uri(image: Image.Image) -> str:
     """Address, a data URI, of a picture as it is."""
-    return _data_uri(image, "png")
+    return data_uri(image, "png", optimize=True)
 
 
-def _data_uri(image: Image.Image, kind: str, **options: int) -> str:
+def data_uri(image: Image.Image, kind: str, **options: int) -> str:
+    """Address of a picture as a file of some kind, written with the options of that kind."""
     stream = io.BytesIO()
-    image.save(stream, format=kind, optimize=True, **options)
+    image.save(stream, format=kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
@@ -128,5 +146,6 @@ def _opened(picture: Picture) -> Image.Image:
                 file=picture,
                 remedy="Remove the file and run the same command again.",
             ) from error
+    _check(picture)
     array: NDArray[np.uint8] = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
     return Image.fromarray(np.ascontiguousarray(array))

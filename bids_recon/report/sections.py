@@ -1,8 +1,7 @@
-"""The tables of a report, row by row, ready to be laid out."""
+"""The tables of scores, row by row, ready to be laid out."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from bids_recon.report.measures import Measure, measure_of
+from bids_recon.report.measures import Measure, measure_of, pictures_first
 from bids_recon.report.tables import MISSING, interval, number, with_columns
 from bids_recon.report.tracks import Axis, Score, Track, draw
 
 RANGES = ("value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "ceiling")
-AUDIT_ITEMS = 50
-"""How many items of one failed check are listed."""
 
 
 @dataclass(frozen=True)
@@ -45,76 +42,21 @@ class ScoreGroup:
     rows: tuple[ScoreRow, ...]
 
 
-@dataclass(frozen=True)
-class AuditCheck:
-    """One check of the leak audit; `state` is passed, failed, warning, note or unknown."""
-
-    name: str
-    state: str
-    detail: str
-    items: tuple[str, ...]
-    n_hidden: int
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The leak audit of one participant; `state` is passed, failed or unknown.
-
-    Checks that found something without making the audit fail count as open.
-    """
-
-    subject: str
-    state: str
-    checks: tuple[AuditCheck, ...]
-
-    @property
-    def n_open(self) -> int:
-        """Number of findings that are left to the reader's judgement."""
-        return sum(check.state == "warning" for check in self.checks)
-
-
-def audit_of(content: Mapping[str, Any], subject: str = "") -> Audit:
-    """Read the leak audit as it lies in `logs/leak-audit.json`."""
-    checks = []
-    for check in content.get("checks") or []:
-        items = [_item_text(item) for item in check.get("items") or []]
-        checks.append(
-            AuditCheck(
-                name=str(check.get("name", "")),
-                state=_state(check.get("passed"), str(check.get("severity", "error"))),
-                detail=str(check.get("detail") or ""),
-                items=tuple(items[:AUDIT_ITEMS]),
-                n_hidden=max(0, len(items) - AUDIT_ITEMS),
-            )
-        )
-    return Audit(subject, _state(content.get("passed")), tuple(checks))
-
-
-def _state(passed: Any, severity: str = "error") -> str:
-    if passed is None:
-        return "unknown"
-    return "passed" if passed else {"warning": "warning", "info": "note"}.get(severity, "failed")
-
-
-def _item_text(item: Any) -> str:
-    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
-
-
 def subject_scores(
     metrics: pd.DataFrame, definitions: Mapping[str, str], name_of: Callable[[str], str] | None = None
 ) -> list[ScoreGroup]:
     """One row per method and test set (and subject, when `name_of` writes subjects), by metric."""
-    table = _score_table(metrics)
+    table = score_table(metrics)
     groups = []
-    for (protocol, metric), rows in _grouped(table, "protocol", "metric"):
+    for (protocol, metric), rows in grouped(table, "protocol", "metric"):
         measure = measure_of(metric, rows, definitions)
-        axis = _axis(rows, measure)
+        axis = axis_of(rows, measure)
         shown = []
-        for row in _records(rows):
+        for row in records(rows):
             labels: tuple[str, ...] = (row["method"] or MISSING, row["test_set"] or MISSING)
             if name_of:
                 labels = (name_of(row["subject"]), *labels)
-            shown.append(_score_row(labels, row, axis, measure))
+            shown.append(score_row(labels, row, axis, measure))
         groups.append(ScoreGroup(measure, protocol, axis, tuple(shown)))
     return groups
 
@@ -129,17 +71,17 @@ def group_scores(
 
     Subjects that are no participants (averaged latents) have rows of their own.
     """
-    table = _score_table(metrics)
+    table = score_table(metrics)
     table["alone"] = table["subject"].where(~table["subject"].isin(participants), "")
     groups = []
-    for (protocol, metric), rows in _grouped(table, "protocol", "metric"):
+    for (protocol, metric), rows in grouped(table, "protocol", "metric"):
         measure = measure_of(metric, rows, definitions)
-        axis = _axis(rows, measure)
+        axis = axis_of(rows, measure)
         shown = []
-        for (method, test_set, alone), some in _grouped(rows, "method", "test_set", "alone"):
+        for (method, test_set, alone), some in grouped(rows, "method", "test_set", "alone"):
             who = name_of(alone) if alone else "participants"
             labels = (method or MISSING, test_set or MISSING, who)
-            shown.append(_pooled_row(labels, some, axis, measure, participants, name_of))
+            shown.append(pooled_row(labels, some, axis, measure, participants, name_of))
         groups.append(ScoreGroup(measure, protocol, axis, tuple(shown)))
     return groups
 
@@ -149,8 +91,8 @@ def subject_rois(rois: pd.DataFrame, definitions: Mapping[str, str]) -> list[Sco
     groups = []
     for qualifier, measure, axis, rows in _roi_groups(rois, definitions):
         shown = tuple(
-            _score_row((row["roi"] or MISSING, count(row["n_voxels"])), row, axis, measure)
-            for row in _records(rows)
+            score_row((row["roi"] or MISSING, count(row["n_voxels"])), row, axis, measure)
+            for row in records(rows)
         )
         groups.append(ScoreGroup(measure, qualifier, axis, shown))
     return groups
@@ -166,11 +108,9 @@ def group_rois(
     groups = []
     for qualifier, measure, axis, rows in _roi_groups(rois, definitions):
         shown = []
-        for (roi,), some in _grouped(rows, "roi"):
-            sizes = some["n_voxels"].dropna()
-            least, most = (count(sizes.min()), count(sizes.max())) if len(sizes) else (MISSING, MISSING)
-            voxels = least if least == most else f"{least}–{most}"
-            shown.append(_pooled_row((roi or MISSING, voxels), some, axis, measure, participants, name_of))
+        for (roi,), some in grouped(rows, "roi"):
+            labels = (roi or MISSING, voxel_range(some["n_voxels"]))
+            shown.append(pooled_row(labels, some, axis, measure, participants, name_of))
         groups.append(ScoreGroup(measure, qualifier, axis, tuple(shown)))
     return groups
 
@@ -179,42 +119,50 @@ def _roi_groups(
     rois: pd.DataFrame, definitions: Mapping[str, str]
 ) -> Iterator[tuple[str, Measure, Axis, pd.DataFrame]]:
     """Rows of each metric, method, test set and protocol; all of a metric share its axis, to be compared."""
-    table = with_columns(
+    for (metric,), of_metric in grouped(region_table(rois), "metric"):
+        measure = measure_of(metric, of_metric, definitions)
+        axis = axis_of(of_metric, measure)
+        for parts, rows in grouped(of_metric, "method", "test_set", "protocol"):
+            yield " · ".join(part for part in parts if part), measure, axis, rows
+
+
+def region_table(rois: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by region with all its columns."""
+    return with_columns(
         rois,
         ("subject", "method", "roi", "test_set", "metric", "protocol", "note"),
         (*RANGES, "n_items", "n_voxels"),
     )
-    for (metric,), of_metric in _grouped(table, "metric"):
-        measure = measure_of(metric, of_metric, definitions)
-        axis = _axis(of_metric, measure)
-        for parts, rows in _grouped(of_metric, "method", "test_set", "protocol"):
-            yield " · ".join(part for part in parts if part), measure, axis, rows
 
 
-def _axis(rows: pd.DataFrame, measure: Measure) -> Axis:
+def axis_of(rows: pd.DataFrame, measure: Measure) -> Axis:
+    """Scale that covers some rows, and chance."""
     return Axis.around([*rows[list(RANGES)].to_numpy().ravel(), measure.chance])
 
 
-def _score_table(metrics: pd.DataFrame) -> pd.DataFrame:
+def score_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Scores with all their columns, those of pictures first."""
     table = with_columns(
         metrics, ("subject", "method", "test_set", "metric", "protocol", "note"), (*RANGES, "n_items")
     )
     if "higher_is_better" in metrics:
         table["higher_is_better"] = metrics["higher_is_better"].to_numpy()
-    return table
+    return pictures_first(table)
 
 
-def _grouped(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+def grouped(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
     """Groups in the order in which they first appear; the columns hold text."""
     for key, rows in table.groupby(list(columns), sort=False):
         yield tuple(str(part) for part in key), rows
 
 
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as mappings."""
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _score_row(labels: tuple[str, ...], row: Mapping[str, Any], axis: Axis, measure: Measure) -> ScoreRow:
+def score_row(labels: tuple[str, ...], row: Mapping[str, Any], axis: Axis, measure: Measure) -> ScoreRow:
+    """Lay out one row of a table of scores."""
     floor_interval = row["floor_low"], row["floor_high"]
     return ScoreRow(
         labels=labels,
@@ -237,7 +185,7 @@ def _score_row(labels: tuple[str, ...], row: Mapping[str, Any], axis: Axis, meas
     )
 
 
-def _pooled_row(
+def pooled_row(
     labels: tuple[str, ...],
     rows: pd.DataFrame,
     axis: Axis,
@@ -245,10 +193,11 @@ def _pooled_row(
     participants: list[str],
     name_of: Callable[[str], str],
 ) -> ScoreRow:
+    """Lay out rows of several participants as one, with a dot for each and their mean."""
     means = {name: float(rows[name].mean()) for name in ("value", "floor", "ceiling")}
     values = rows["value"].dropna()
     scores = []
-    for row in _records(rows):
+    for row in records(rows):
         subject = row["subject"]
         colour = participants.index(subject) if subject in participants else None
         scores.append(Score(row["value"], row["ci_low"], row["ci_high"], name_of(subject), colour))
@@ -277,6 +226,13 @@ def _pooled_row(
 def count(value: float) -> str:
     """Write a count that may be missing."""
     return str(int(value)) if math.isfinite(value) else MISSING
+
+
+def voxel_range(sizes: pd.Series) -> str:
+    """Write the numbers of voxels that a region has in several people."""
+    known = sizes.dropna()
+    least, most = (count(known.min()), count(known.max())) if len(known) else (MISSING, MISSING)
+    return least if least == most else f"{least}–{most}"
 
 
 def verdict(row: Mapping[str, Any], lower_is_better: bool = False) -> str:

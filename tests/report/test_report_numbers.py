@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_recon.report.audits import audit_of
 from bids_recon.report.measures import display_name, measure_of
 from bids_recon.report.pictures import PicturePool, thumbnail
 from bids_recon.report.sections import (
-    audit_of,
     group_rois,
     group_scores,
     subject_rois,

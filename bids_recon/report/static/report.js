@@ -62,6 +62,7 @@
     const highlights = byId("gallery-highlights");
     const more = byId("gallery-more");
     const dialog = byId("enlarged");
+    const film = byId("film") && filmPlayer(byId("film"));
     let order = []; // indices into data.items of what the filters let through, in the order shown
     let shown = 0; // how many of them have a card
     let current = -1; // the enlarged one, as an index into data.items
@@ -82,7 +83,8 @@
 
     function pictures(item) {
       const box = make("span", { className: "pictures" }, picture(item.seen, "seen", `Seen: ${item.id}`));
-      box.append(picture(item.reconstructed, "reconstructed", `Reconstructed: ${item.id}`));
+      const label = item.film === null ? "reconstructed" : "reconstructed ▸";
+      box.append(picture(item.reconstructed, label, `Reconstructed: ${item.id}`));
       if (item.ceiling !== null) box.append(picture(item.ceiling, "ceiling", `From true latents: ${item.id}`));
       return box;
     }
@@ -103,7 +105,7 @@
         make("span", { className: "source", textContent: source }),
       );
       button.dataset.item = index;
-      button.setAttribute("aria-label", `${role ? `${role}: ` : ""}${item.id}, ${source}, ${data.score_name} ${score}. Enlarge`);
+      button.setAttribute("aria-label", `${role ? `${role}: ` : ""}${item.id}, ${source}, ${data.score_name} ${score}${item.film === null ? "" : ", with steps"}. Enlarge`);
       button.addEventListener("click", () => enlarge(index));
       return button;
     }
@@ -163,7 +165,14 @@
       byId("enlarged-place").textContent = place < 0 ? "" : `${place + 1} / ${order.length}`;
       byId("enlarged-previous").ariaDisabled = String(place <= 0);
       byId("enlarged-next").ariaDisabled = String(place + 1 >= order.length);
-      byId("enlarged-pictures").replaceChildren(pictures(item));
+      const box = pictures(item);
+      if (item.film === null) {
+        film?.stop();
+      } else {
+        const canvas = film.show(data.films[item.film], `Steps of the reconstruction: ${item.id}`);
+        box.firstChild.after(make("span", { className: "picture" }, canvas, make("small", { textContent: "step by step" })));
+      }
+      byId("enlarged-pictures").replaceChildren(box);
       byId("enlarged-scores").replaceChildren(scoreTable(item));
       byId("enlarged-others").replaceChildren(...others(item));
       if (!dialog.open) dialog.showModal();
@@ -231,13 +240,14 @@
       if (event.target === dialog) dialog.close();
     });
     document.addEventListener("keydown", (event) => {
-      if (!dialog.open) return;
+      if (!dialog.open || event.target.type === "range") return;
       if (event.key === "ArrowLeft") step(-1);
       else if (event.key === "ArrowRight") step(1);
       else return;
       event.preventDefault();
     });
     dialog.addEventListener("close", () => {
+      film?.stop();
       // Back to the card of what was looked at last, where there is one.
       cards.querySelector(`[data-item="${current}"]`)?.focus();
     });
