@@ -20,6 +20,11 @@ from torch import Tensor
 from bids_recon.models.feature_network import FeatureNetwork
 
 
+# Pictures whose features are computed in one call: on the CPU few enough for its caches, on a GPU so many that
+# activations of VGG-19 take about 4 GB.
+AT_ONCE_CPU, AT_ONCE_GPU = 4, 16
+
+
 class FeatureMatch:
     """Loss of each picture of a batch; an `Objective`.
 
@@ -33,6 +38,11 @@ class FeatureMatch:
         Draws pictures (b, 3, height, width) in the network's units from inputs (b, \\*shape).
     size : (int, int), optional
         Height and width to cut from the middle of what the generator draws; all of it by default.
+
+    Attributes
+    ----------
+    at_once : int
+        Pictures that are best computed in one call, for the optimisers.
 
     Raises
     ------
@@ -50,7 +60,8 @@ class FeatureMatch:
     ) -> None:
         if len({len(target) for target in targets.values()}) != 1:
             raise ValueError("targets of the same number of pictures are needed, in at least one layer")
-        self.n_pictures = len(next(iter(targets.values())))
+        on_gpu = next(iter(targets.values())).device.type == "cuda"
+        self.at_once = AT_ONCE_GPU if on_gpu else AT_ONCE_CPU
         self._network = network
         self._targets = dict(targets)
         self._generator = generator

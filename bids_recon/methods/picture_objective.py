@@ -60,8 +60,8 @@ def losses_and_gradients(
     rows : Tensor (b,) int64
         Which pictures of the whole batch these are.
     at_once : int, optional
-        Pictures in one call of the objective, which bounds memory; all by default. On the CPU, several calls
-        run side by side on a thread each, which wastes less than threads that share each layer.
+        Most pictures in one call of the objective, which bounds memory; all in one call by default. On the CPU
+        calls then run side by side, on a thread each, which wastes less than threads that share each layer.
 
     Returns
     -------
@@ -76,8 +76,11 @@ def losses_and_gradients(
             (gradients,) = torch.autograd.grad(losses.sum(), leaf)
         return losses.detach(), gradients
 
-    if at_once is None or at_once >= len(x):
+    n_threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+    # Threads that would have no picture help inside of one call.
+    if at_once is None or 2 * len(x) <= n_threads:
         return evaluate(slice(None))
-    parts = [slice(first, first + at_once) for first in range(0, len(x), at_once)]
+    length = min(at_once, -(-len(x) // n_threads))
+    parts = [slice(first, first + length) for first in range(0, len(x), length)]
     losses, gradients = zip(*map_on_threads(evaluate, parts, x.device), strict=True)
     return torch.cat(losses), torch.cat(gradients)
