@@ -15,7 +15,7 @@ EDGE = 96
 """Longest edge of a step, in pixels."""
 
 QUALITY = 60
-"""Of WebP: nine steps of a finely textured picture take about 14 KB in the page, smooth ones half of it."""
+"""Of WebP: nine steps of a finely textured picture take about 15 KB in the page, smooth ones less."""
 
 MOST_STEPS = 40
 """Steps that a film shows; a strip of so many stays far below the 16383 pixels that WebP can hold."""
@@ -64,5 +64,5 @@ def film_of(steps: Sequence[tuple[int, Picture]]) -> Film:
     strip = Image.new("RGB", (width * len(frames), height))
     for place, frame in enumerate(frames):
         strip.paste(frame, (width * place, 0))
-    options = {"lossless": True} if lossless else {"quality": QUALITY, "method": 6}
+    options = {"lossless": True} if lossless else {"quality": QUALITY}
     return Film(data_uri(strip, "webp", **options), width, height, iterations)

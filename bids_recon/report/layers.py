@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ from bids_recon.report.sections import (
     score_table,
     voxel_range,
 )
-from bids_recon.report.tables import MISSING, number
+from bids_recon.report.tables import MISSING, decimals
 from bids_recon.report.tracks import Axis
 
 FEW = 4
@@ -156,13 +156,18 @@ def _layer_scores(
             labels = (*labels, name_of(alone) if alone else "participants")
         shown = []
         for (layer,), of_layer in grouped(rows, "layer"):
-            own = dict(of_metric for of_metric in grouped(of_layer, "metric"))
+            own = {metric: some for (metric,), some in grouped(of_layer, "metric")}
             cells = (
-                cell(own[metric,], column) if (metric,) in own else None for metric, column in columns.items()
+                _aligned(cell(own[metric], column), own[metric]) if metric in own else None
+                for metric, column in columns.items()
             )
             shown.append((layer, tuple(cells)))
         tables.append(LayerTable(labels, tuple(shown)))
     return LayerScores(tuple(columns.values()), tuple(tables))
+
+
+def _aligned(row: ScoreRow, rows: pd.DataFrame) -> ScoreRow:
+    return replace(row, value=decimals(rows["value"].mean()), floor=decimals(rows["floor"].mean()))
 
 
 def region_grids(layers: pd.DataFrame, definitions: Mapping[str, str]) -> list[RegionGrid]:
@@ -204,4 +209,4 @@ def _column(rows: pd.DataFrame, metric: str, definitions: Mapping[str, str]) -> 
 
 def _region_cell(value: float, floor: float, low: float, high: float) -> RegionCell:
     share = (value - low) / (high - low) if high > low and math.isfinite(value) else 0.0
-    return RegionCell(number(value), number(floor), round(100 * max(share, 0.0)))
+    return RegionCell(decimals(value), decimals(floor), round(100 * max(share, 0.0)))

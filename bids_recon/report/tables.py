@@ -35,6 +35,11 @@ def number(value: Any) -> str:
     return f"{value:.{min(3, max(0, 2 - magnitude))}f}".replace("-", "−")
 
 
+def decimals(value: float) -> str:
+    """Write a score within -1..1 with three decimals, so that columns of them can be compared."""
+    return f"{value:.3f}".replace("-0.000", "0.000").replace("-", "−") if math.isfinite(value) else MISSING
+
+
 def interval(low: Any, high: Any) -> str:
     """Write an interval as [low, high]; empty when an end is missing."""
     ends = number(low), number(high)
