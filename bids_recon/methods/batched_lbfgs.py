@@ -19,15 +19,13 @@ import torch
 from torch import Tensor
 
 from bids_recon.methods.picture_objective import Objective, OnStep, Optimised, losses_and_gradients
+from bids_recon.methods.step_bracket import StepBracket
 
 # Wolfe: what a step must gain, as a share of the slope at its start; the slope that may be left at its end.
 DECREASE = 1e-4
 FLATNESS = 0.9
 # Trials of one line search.
 TRIALS = 20
-GROWTH = 10.0
-# An interpolated step keeps this share of the bracket away from both ends.
-MARGIN = 0.1
 # Steps and changes of the gradient whose cosine is smaller are at right angles for all that float32 can tell.
 LEAST_COSINE = 1e-6
 
@@ -233,7 +231,7 @@ def _search(
     """
     found = _Points(start.x.clone(), start.losses.clone(), start.gradients.clone())
     slope = _dot(start.gradients, directions)
-    bracket = _Bracket.of(start.losses, slope, first)
+    bracket = StepBracket.of(start.losses, slope, first)
     seeking = torch.arange(len(rows), device=rows.device)
     for _ in range(TRIALS):
         everyone = len(seeking) == len(rows)
@@ -258,52 +256,6 @@ def _search(
         if len(seeking) == 0:
             break
     return found
-
-
-@dataclass
-class _Bracket:
-    """Step lengths (b,) between which a good one lies, with losses and slopes there, and the one to try.
-
-    The lower end gained enough and is still steep; the upper one, infinite at first, did not gain enough.
-    """
-
-    low: Tensor
-    low_loss: Tensor
-    low_slope: Tensor
-    high: Tensor
-    trial: Tensor
-
-    @classmethod
-    def of(cls, losses: Tensor, slopes: Tensor, first: Tensor) -> _Bracket:
-        zero = torch.zeros_like(losses, dtype=torch.float64)
-        return cls(zero, zero + losses, zero + slopes, zero + torch.inf, zero + first)
-
-    def narrow(self, which: Tensor, losses: Tensor, slopes: Tensor, good: Tensor) -> None:
-        """Put the ends of some pictures' brackets where they were tried, and choose what to try next."""
-        tried, losses, slopes = self.trial[which], losses.double(), slopes.double()
-        high = torch.where(good, self.high[which], tried)
-        inside = _cubic_minimum(
-            self.low[which], self.low_loss[which], self.low_slope[which], tried, losses, slopes
-        )
-        rising, steep = which[~good], which[good]
-        self.low[steep], self.low_loss[steep], self.low_slope[steep] = tried[good], losses[good], slopes[good]
-        self.high[rising] = tried[~good]
-        low = self.low[which]
-        # Towards an upper end whose values were not kept, the bracket is halved.
-        next_trial = torch.where(good, (low + high) / 2, inside)
-        self.trial[which] = torch.where(high.isinf(), GROWTH * tried, next_trial)
-
-
-def _cubic_minimum(
-    low: Tensor, low_loss: Tensor, low_slope: Tensor, high: Tensor, high_loss: Tensor, high_slope: Tensor
-) -> Tensor:
-    """Where the cubic through two losses and slopes is least, kept away from both ends."""
-    width = high - low
-    bend = low_slope + high_slope - 3 * (high_loss - low_loss) / width
-    root = (bend.square() - low_slope * high_slope).sqrt()
-    share = 1 - (high_slope + root - bend) / (high_slope - low_slope + 2 * root)
-    # Where the loss is not finite nothing is known but that the step was far too long.
-    return low + width * share.nan_to_num(MARGIN, MARGIN, MARGIN).clamp(MARGIN, 1 - MARGIN)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

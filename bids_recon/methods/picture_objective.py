@@ -60,8 +60,8 @@ def losses_and_gradients(
     rows : Tensor (b,) int64
         Which pictures of the whole batch these are.
     at_once : int, optional
-        Most pictures in one call of the objective, which bounds memory; all in one call by default. On the CPU
-        calls then run side by side, on a thread each, which wastes less than threads that share each layer.
+        Most pictures in one call of the objective, which bounds memory; all in one call by default. On the
+        CPU calls then run side by side, a thread each, which wastes less than threads that share each layer.
 
     Returns
     -------
