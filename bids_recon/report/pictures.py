@@ -24,9 +24,11 @@ SIZES = ((400, 256, 85), (2500, 128, 80))
 SMALLEST = (96, 70)
 
 
-def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture at the largest size at which a page shows it, so that no more has to be held for the page."""
-    edge = SIZES[0][1]
+def thumbnail(picture: NDArray[np.uint8], edge: int = SIZES[0][1]) -> NDArray[np.uint8]:
+    """A picture at the largest size at which a page shows it, so that no more has to be held for the page.
+
+    `edge` is the longest edge in pixels; steps are shown at `bids_recon.report.films.EDGE`.
+    """
     if max(picture.shape[:2]) <= edge:
         return picture
     image = Image.fromarray(picture)

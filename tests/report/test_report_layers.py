@@ -221,6 +221,15 @@ def test_without_pictures_the_layers_are_open(reports, tmp_path):
     assert "No region was decoded" in section(page, "regions")
 
 
+def test_many_tables_are_folded_each(reports, tmp_path):
+    for n_sets, n_open in ((9, 9), (10, 0)):
+        rows = [one for k in range(n_sets) for one in layer_rows(test_set=f"set-{k}")]
+        report = SubjectReport(reports.context(), "01", metrics=pd.DataFrame(rows))
+        scores = section(write_subject_report(tmp_path / "sub-01.html", report), "scores")
+        assert len(re.findall(r"<summary>deep · set-\d</summary>", scores)) == n_sets
+        assert scores.count("<details open>") == n_open
+
+
 def test_hostile_layers_are_text(reports, hostile, tmp_path):
     rows = layer_rows(layers=hostile)
     report = SubjectReport(

@@ -69,7 +69,7 @@ def test_nineteen_layers_leave_the_page_readable(page, report_of_layers):
     unfold(page, "layers")
     assert first.is_displayed()
     assert [one.text for one in first.find_elements(By.CSS_SELECTOR, "tbody th")] == list(LAYERS)
-    titles = [one.text for one in page.find_elements(By.CSS_SELECTOR, "#layers h3")]
+    titles = [one.text for one in page.find_elements(By.CSS_SELECTOR, "#layers details > summary")]
     assert titles == [
         f"deep-recon · {test_set} · {who}"
         for who in ("participants", "average")

@@ -210,3 +210,4 @@ def test_thumbnail_keeps_what_a_page_shows():
     large, again = pool.encode()
     assert large == again
     assert thumbnail(small) is small
+    assert thumbnail(ramp, 96).shape == (72, 96, 3)
