@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_recon.report import GroupReport, RunContext, write_group_report
+from bids_recon.report import (
+    GroupReport,
+    RunContext,
+    SubjectReport,
+    write_group_report,
+    write_subject_report,
+)
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By
@@ -116,3 +122,28 @@ def test_unfolded_layers_fit_the_window(page, width):
         )
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_marks_of_layers_near_the_floor_stay_in_their_cells(browser, tmp_path):
+    rows = [
+        {
+            **{"method": "deep-recon", "test_set": "natural", "metric": metric, "n_items": 50},
+            **{"protocol": f"latents-1/{layer}", "value": -0.123, "ci_low": -0.2, "ci_high": 0.1},
+            **{"floor": -0.012, "floor_low": -0.1, "floor_high": 0.1, "ceiling": 1.0},
+        }
+        for layer in LAYERS
+        for metric in ("latent-correlation", "profile-correlation", "two-way-a")
+    ]
+    context = RunContext("sub-01", "bids-recon", "0.1.0", "2026-01-01")
+    report = SubjectReport(context, "01", metrics=pd.DataFrame(rows))
+    browser.get(write_subject_report(tmp_path / "sub-01.html", report).as_uri())
+    marks = browser.execute_script(
+        "return [...document.querySelectorAll('.layers .badge')].map(mark => ["
+        "mark.getBoundingClientRect().right, mark.closest('td').getBoundingClientRect().right])"
+    )
+    assert len(marks) == 57 and all(mark <= cell for mark, cell in marks)
+    numbers = browser.execute_script(
+        "return [...document.querySelectorAll('.layers td.num')].map(cell => ["
+        "cell.querySelector('strong').getBoundingClientRect().left, cell.getBoundingClientRect().left])"
+    )
+    assert all(number >= cell for number, cell in numbers)
