@@ -141,6 +141,9 @@ def test_marks_of_layers_near_the_floor_stay_in_their_cells(browser, tmp_path):
         "return [...document.querySelectorAll('.layers .badge')].map(mark => ["
         "mark.getBoundingClientRect().right, mark.closest('td').getBoundingClientRect().right])"
     )
+    assert {mark.accessible_name for mark in browser.find_elements(By.CSS_SELECTOR, ".layers .badge")} == {
+        "near floor"
+    }
     assert len(marks) == 57 and all(mark <= cell for mark, cell in marks)
     numbers = browser.execute_script(
         "return [...document.querySelectorAll('.layers td.num')].map(cell => ["
