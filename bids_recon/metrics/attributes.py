@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_recon.metrics.catalogue import attribute_metric
-from bids_recon.metrics.identification import correlation_matrix, target_rows, two_way_a_among
+from bids_recon.metrics.identification import (
+    comparisons_won,
+    correlation_matrix,
+    target_rows,
+    two_way_a_among,
+)
+from bids_recon.metrics.permutation import means_by_order, picture_orders
 from bids_recon.metrics.prepare import Pictures, to_common_size
 from bids_recon.metrics.protocols import ATTRIBUTES_1, Items
 
@@ -86,3 +92,50 @@ def evaluate_attributes(
     rows = target_rows(target, len(pictures), len(truths))
     C = correlation_matrix(truths, pictures)
     return {attribute_metric(name): two_way_a_among(C, rows, foils_of(attributes, name)) for name in names}
+
+
+def permuted_attributes(
+    correlations: NDArray[np.floating],
+    target: NDArray[np.integer],
+    attributes: Sequence[Attributes],
+    seed: int = 0,
+) -> dict[str, NDArray[np.float64]]:
+    """Mean scores with the pictures in other orders (see `bids_recon.metrics.permutation`).
+
+    Pictures change places only with those that agree in all other attributes: whether the colour was decoded
+    is asked while the shape stays.
+
+    Parameters
+    ----------
+    correlations : ndarray (n_truth, n_predicted)
+        Of pictures seen with reconstructions.
+    target : ndarray (n_predicted,) of int
+        Row that each reconstruction should match.
+    attributes : sequence (n_truth,) of dict
+    seed : int
+
+    Returns
+    -------
+    dict of ndarray (n_orders,)
+        By metric, as `evaluate_attributes` has them.
+    """
+    C = np.asarray(correlations, dtype=np.float64)
+    found = {}
+    for name in varying_attributes(attributes):
+        pairs = np.full(C.shape, np.nan)
+        for truth, compared in enumerate(foils_of(attributes, name)):
+            if compared.any():
+                pairs[truth] = comparisons_won(C[truth] - C[compared]).mean(axis=0)
+        orders = picture_orders(_agreeing(attributes, name), seed)
+        found[attribute_metric(name)] = means_by_order(pairs, target, orders)
+    return found
+
+
+def _agreeing(attributes: Sequence[Attributes], name: str) -> NDArray[np.intp]:
+    """Number of the block (n,) of pictures that agree in all attributes but one, which they have."""
+    keys = [
+        frozenset((key, value) for key, value in one.items() if key != name) if name in one else number
+        for number, one in enumerate(attributes)
+    ]
+    blocks = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([blocks[key] for key in keys])

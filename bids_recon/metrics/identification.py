@@ -122,7 +122,7 @@ def two_way_a(correlations: NDArray[np.floating], target: NDArray[np.integer]) -
     others = len(C) - 1
     if others == 0:
         return np.full(len(target), np.nan)
-    wins = _wins(C[target, np.arange(len(target))] - C)
+    wins = comparisons_won(C[target, np.arange(len(target))] - C)
     # A prediction's own truth is among the rows and ties with itself: take its half off.
     return np.asarray((wins.sum(axis=0) - 0.5) / others)
 
@@ -148,7 +148,7 @@ def two_way_a_among(
     """
     C, target = _checked(correlations, target)
     compared = foils[target].T
-    wins = np.where(compared, _wins(C[target, np.arange(len(target))] - C), 0.0).sum(axis=0)
+    wins = np.where(compared, comparisons_won(C[target, np.arange(len(target))] - C), 0.0).sum(axis=0)
     n_compared = compared.sum(axis=0)
     return np.divide(wins, n_compared, out=np.full(len(target), np.nan), where=n_compared > 0)
 
@@ -202,7 +202,7 @@ def is_degenerate(correlations: NDArray[np.floating]) -> bool:
     return bool(np.all(np.ptp(correlations, axis=1) <= TIE))
 
 
-def _wins(margin: NDArray[np.floating]) -> NDArray[np.float64]:
+def comparisons_won(margin: NDArray[np.floating]) -> NDArray[np.float64]:
     """1 where the margin is positive, 1/2 at a tie, else 0."""
     return np.asarray(0.5 * (margin > TIE) + 0.5 * (margin >= -TIE))
 
@@ -214,7 +214,7 @@ def _share_of_pairs(block: MarginBlock, target: NDArray[np.integer]) -> NDArray[
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(target)))
         other = target[rows, None] != target
         n_others = other.sum(axis=1)
-        won = np.where(other, _wins(block(rows)), 0.0).sum(axis=1)
+        won = np.where(other, comparisons_won(block(rows)), 0.0).sum(axis=1)
         np.divide(won, n_others, out=shares[rows[0] : rows[-1] + 1], where=n_others > 0)
     return shares
 

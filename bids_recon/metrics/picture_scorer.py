@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.metrics.attributes import Attributes, evaluate_attributes
+from bids_recon.metrics.attributes import Attributes, evaluate_attributes, permuted_attributes
+from bids_recon.metrics.identification import correlation_matrix
 from bids_recon.metrics.network_features import FeatureScorer, evaluate_network
+from bids_recon.metrics.permutation import permuted_scores
 from bids_recon.metrics.prepare import Pictures, to_common_size
 from bids_recon.metrics.protocols import ATTRIBUTES_1, PIXELS_1, Items, evaluate_pictures
 
@@ -48,3 +50,17 @@ class PictureScorer:
         for network, features in self._networks:
             scores[network.protocol.key] = evaluate_network(reconstructed, features, self._target, network)
         return scores
+
+    def permuted(self, reconstructed: Pictures, seed: int) -> dict[str, dict[str, NDArray[np.float64]]]:
+        """Mean scores with the pictures seen in other orders (n_orders,), by protocol and metric."""
+        assert PIXELS_1.image_size is not None
+        pictures = to_common_size(reconstructed, PIXELS_1.image_size, antialias=PIXELS_1.antialias)
+        C = correlation_matrix(self._seen, pictures)
+        found = {
+            PIXELS_1.key: permuted_scores(C, self._target, PIXELS_1.metrics, seed),
+            ATTRIBUTES_1.key: permuted_attributes(C, self._target, self._attributes, seed),
+        }
+        for network, features in self._networks:
+            C = correlation_matrix(features, network.features(reconstructed))
+            found[network.protocol.key] = permuted_scores(C, self._target, network.protocol.metrics, seed)
+        return found

@@ -19,7 +19,7 @@ from bids_recon.metrics.bootstrap import bootstrap_interval
 from bids_recon.metrics.catalogue import METRICS
 from bids_recon.metrics.identification import target_rows
 from bids_recon.metrics.protocols import PROFILES_1
-from bids_recon.metrics.summary import mean_score, p_shuffle
+from bids_recon.metrics.summary import mean_score, share_as_good
 
 FEWEST_PICTURES = 3
 """With two pictures a correlation is 1 or -1, whatever was decoded."""
@@ -164,7 +164,8 @@ def summarise_profiles(
                 "floor": mean_score(means),
                 "floor_low": floor_low,
                 "floor_high": floor_high,
-                "p_shuffle": p_shuffle(accuracy.mean, means, metric.higher_is_better),
+                "p_shuffle": share_as_good(accuracy.mean, means, metric.higher_is_better),
+                "p_permutation": np.nan,
                 "ceiling": 1.0 if accuracy.n_units else np.nan,
                 "n_items": accuracy.n_units,
                 "higher_is_better": metric.higher_is_better,

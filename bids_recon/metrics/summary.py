@@ -17,6 +17,7 @@ def summarise(
     clusters: Clusters | None = None,
     floor_items: Sequence[Mapping[str, NDArray[np.floating]]] | None = None,
     ceiling_items: Mapping[str, NDArray[np.floating]] | None = None,
+    permuted: Mapping[str, NDArray[np.floating]] | None = None,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -34,6 +35,8 @@ def summarise(
         The same scores for decoders fitted to shuffled data, one dict a shuffle, items in the same order.
     ceiling_items : dict of ndarray (any number,), optional
         Scores of what is drawn from true latents.
+    permuted : dict of ndarray (n_orders,), optional
+        Mean scores with the pictures in other orders (see `bids_recon.metrics.permutation`), by metric.
     n_resamples, level, seed
         Of every bootstrap.
 
@@ -42,8 +45,9 @@ def summarise(
     DataFrame, one row per metric of `items`
         metric; value (mean over items); ci_low, ci_high (pictures resampled); floor (mean over shuffles of
         their means); floor_low, floor_high (interval of the floor, shuffles and pictures resampled);
-        p_shuffle ((1 + shuffles that score at least as well) / (1 + shuffles)); ceiling (mean); n_items
-        (items that have a score); higher_is_better; note (why there is no value, else "").
+        p_shuffle ((1 + shuffles that score at least as well) / (1 + shuffles)); p_permutation (the same of
+        other orders of the pictures); ceiling (mean); n_items (items that have a score); higher_is_better;
+        note (why there is no value, else "").
 
     Raises
     ------
@@ -74,7 +78,10 @@ def summarise(
                 "floor": mean_score(floors),
                 "floor_low": floor_low,
                 "floor_high": floor_high,
-                "p_shuffle": p_shuffle(value, floors, metric.higher_is_better),
+                "p_shuffle": share_as_good(value, floors, metric.higher_is_better),
+                "p_permutation": share_as_good(
+                    value, np.asarray((permuted or {}).get(name, [])), metric.higher_is_better
+                ),
                 "ceiling": mean_score(ceiling_items[name])
                 if ceiling_items and name in ceiling_items
                 else np.nan,
@@ -97,11 +104,11 @@ def mean_score(scores: NDArray[np.floating]) -> float:
     return float(present.mean()) if present.size else float("nan")
 
 
-def p_shuffle(value: float, floors: NDArray[np.float64], higher_is_better: bool) -> float:
-    """Share of shuffles that do at least as well, the observed score counted among them."""
-    floors = floors[~np.isnan(floors)]
-    if np.isnan(value) or not floors.size:
+def share_as_good(value: float, others: NDArray[np.floating], higher_is_better: bool) -> float:
+    """Share of scores that are at least as good as the observed one, which is counted among them."""
+    others = others[~np.isnan(others)]
+    if np.isnan(value) or not others.size:
         return float("nan")
-    gain = floors - value if higher_is_better else value - floors
+    gain = others - value if higher_is_better else value - others
     as_good = gain >= -1e-12  # equal means may differ in their last digit
-    return float((1 + as_good.sum()) / (1 + floors.size))
+    return float((1 + as_good.sum()) / (1 + others.size))

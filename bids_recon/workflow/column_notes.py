@@ -24,6 +24,8 @@ METRIC_COLUMNS = {
     "floor_low": "Lower end of the floor's 95 % interval, over shuffles and pictures",
     "floor_high": "Upper end of the floor's 95 % interval, over shuffles and pictures",
     "p_shuffle": "Share of shuffles that score at least as well, the real one counted among them",
+    "p_permutation": "Share of orders of the test pictures that score at least as well, the true one counted "
+    "among them; n/a where scores do not follow from correlations of all with all",
     "note": "Why a value is undefined; n/a otherwise",
 }
 ITEM_COLUMNS = {

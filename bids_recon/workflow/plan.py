@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bids_recon.dataset.anatomy import Anatomy, find_anatomy
 from bids_recon.dataset.events import RunReport, read_events, trials_of_run
 from bids_recon.dataset.layout import BoldRun, find_runs, read_description
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
-from bids_recon.dataset.splits import Split, default_rule, make_split, parse_split, test_only
+from bids_recon.dataset.splits import BY_PATTERN, Split, default_rule, make_split, parse_split, test_only
 from bids_recon.dataset.stimuli import StimulusSet, find_pictures, picture_hash, read_picture
 from bids_recon.dataset.stimulus_lookup import find_stimuli
 from bids_recon.dataset.stimulus_rules import SplitRule
@@ -225,7 +226,13 @@ def _split(
 ) -> tuple[pd.DataFrame, Split]:
     if settings.decoders is None:
         return make_split(trials, _rule(settings, spec, trials, warnings), seed=settings.seed)
-    return test_only(trials, parse_split(settings.split) if settings.split else None)
+    if settings.split:
+        return test_only(trials, parse_split(settings.split))
+    if spec.split is not None and spec.split.kind in BY_PATTERN:
+        # New data may be of other sessions, and without the column, than those that the spec knows.
+        with suppress(DataError, NothingSelectedError):
+            return test_only(trials, spec.split)
+    return test_only(trials)
 
 
 def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings: list[str]) -> SplitRule:

@@ -14,6 +14,7 @@ from bids_recon.methods.base import Method
 from bids_recon.methods.seeds import picture_seed
 from bids_recon.metrics.identification import correlation_matrix, two_way_a
 from bids_recon.metrics.network_features import FeatureScorer
+from bids_recon.metrics.permutation import permuted_scores
 from bids_recon.metrics.picture_scorer import PictureScorer
 from bids_recon.metrics.profiles import ProfileAccuracy, profile_accuracy, summarise_profiles
 from bids_recon.metrics.protocols import LATENTS_1, PROFILES_1, Items, evaluate_latents
@@ -23,7 +24,7 @@ from bids_recon.workflow.true_latents import TrueLatents
 
 METRIC_COLUMNS = [
     *("test_set", "metric", "protocol", "value", "ci_low", "ci_high", "floor", "ceiling", "n_items"),
-    *("floor_low", "floor_high", "p_shuffle", "note"),
+    *("floor_low", "floor_high", "p_shuffle", "p_permutation", "note"),
 ]
 
 
@@ -115,12 +116,14 @@ def score(
         reconstructed = render(decoded, methods, seeds)
         ceiling = _render_ceiling(items, methods, stimuli, seeds)
         values, tops = scored(reconstructed), scored(ceiling)
+        permuted = {test.name: scorers[test.name].permuted(reconstructed[test.rows], seed) for test in tests}
         # Pictures of a shuffle are scored and forgotten.
         floors = [scored(render(decoded, methods, seeds, number)) for number in range(n_drawn)]
         for test in tests:
             for protocol, own in values[test.name].items():
                 blind = [floor[test.name][protocol] for floor in floors]
-                scores = _Scored(protocol, own, blind, tops[test.name][protocol])
+                chance = permuted[test.name][protocol]
+                scores = _Scored(protocol, own, blind, tops[test.name][protocol], chance)
                 parts[test.name].append(_tables(test, scores, seed, note))
     tables, per_item = zip(*(part for test in tests for part in parts[test.name]), strict=True)
     return Scores(
@@ -144,12 +147,13 @@ class _TestSet:
 
 @dataclass(frozen=True)
 class _Scored:
-    """Scores of a test set by one protocol: decoded, of each shuffle, from true latents."""
+    """Scores of a test set by one protocol: decoded, of each shuffle, from true latents, in other orders."""
 
     protocol: str
     values: Items
     floors: Sequence[Items]
     tops: Items
+    permuted: Mapping[str, NDArray[np.float64]]
 
 
 _Part = tuple[pd.DataFrame, pd.DataFrame | None]
@@ -169,9 +173,8 @@ def _test_sets(items: pd.DataFrame) -> list[_TestSet]:
 
 def _tables(test: _TestSet, scores: _Scored, seed: int, note: str = "") -> _Part:
     """Rows of `Scores.metrics` and of `Scores.items`."""
-    table = summarise(
-        scores.values, test.items["stimulus_id"].tolist(), scores.floors, scores.tops, seed=seed
-    )
+    clusters = test.items["stimulus_id"].tolist()
+    table = summarise(scores.values, clusters, scores.floors, scores.tops, scores.permuted, seed=seed)
     table["note"] = ["; ".join(filter(None, (own, note))) for own in table["note"]]
     return _labelled(table, test, scores.protocol), _item_rows(test.items, scores)
 
@@ -201,18 +204,24 @@ def _score_latents(decoded: Decoded, true_latents: TrueLatents, test: _TestSet, 
             [fold.floor[name][number][own] for fold, own in zip(folds, rows, strict=True)]
             for number in shuffles
         )
+        key = LATENTS_1.key + suffix
         if not one_space:
-            values = _across_spaces(predicted, truths, test.target)
-            floors = [_across_spaces(parts, truths, test.target) for parts in blind]
+            C = _across_spaces(predicted, truths)
+            values = _of_truths(C, test.target)
+            floors = [_of_truths(_across_spaces(parts, truths), test.target) for parts in blind]
             top = {metric: np.ones(len(test.ids)) for metric in values}
-            yield _tables(test, _Scored(LATENTS_1.key + suffix, values, floors, top), seed)
+            permuted = permuted_scores(C, test.target, tuple(values), seed)
+            yield _tables(test, _Scored(key, values, floors, top, permuted), seed)
             continue
-        truth, target = truths[0], test.target
-        values, units = _both(_joined(predicted), truth, target)
+        truth, target, decoded_latents = truths[0], test.target, _joined(predicted)
+        values, units = _both(decoded_latents, truth, target)
         found = [_both(_joined(parts), truth, target) for parts in blind]
         floors = [items for items, _ in found]
         top = evaluate_latents(truth, truth, None, LATENTS_1)
-        yield _tables(test, _Scored(LATENTS_1.key + suffix, values, floors, top), seed)
+        permuted = permuted_scores(
+            correlation_matrix(truth, decoded_latents), target, LATENTS_1.metrics, seed
+        )
+        yield _tables(test, _Scored(key, values, floors, top, permuted), seed)
         profiles = summarise_profiles(units, [accuracy for _, accuracy in found], seed=seed)
         yield _labelled(profiles, test, PROFILES_1.key + suffix), None
 
@@ -236,21 +245,18 @@ def _joined(parts: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
 
 
 def _across_spaces(
-    predicted: Sequence[NDArray[np.floating]],
-    truths: Sequence[NDArray[np.float32]],
-    target: NDArray[np.intp],
-) -> Items:
-    """Scores that compare a prediction with truths only, each in the space of the prediction's own fold.
+    predicted: Sequence[NDArray[np.floating]], truths: Sequence[NDArray[np.float32]]
+) -> NDArray[np.float64]:
+    """Correlations of truths with predictions, each in the space of the prediction's own fold."""
+    pairs = zip(truths, predicted, strict=True)
+    return np.concatenate([correlation_matrix(truth, latents) for truth, latents in pairs], axis=1)
+
+
+def _of_truths(C: NDArray[np.float64], target: NDArray[np.intp]) -> Items:
+    """Scores that compare a prediction with truths only.
 
     Definitions B and C compare predictions with one another, which has no meaning between spaces.
     """
-    C = np.concatenate(
-        [
-            correlation_matrix(truth.reshape(len(truth), -1), latents.reshape(len(latents), -1))
-            for truth, latents in zip(truths, predicted, strict=True)
-        ],
-        axis=1,
-    )
     return {
         "latent-correlation": C[target, np.arange(len(target))],
         "two-way-a": two_way_a(C, target),

@@ -16,11 +16,10 @@ import pytest
 from deeprecon_events import LayoutSize
 from deeprecon_layout import Layout, write_deeprecon_layout
 from group_tables import metric, read_metrics
-from PIL import Image
 from safetensors.numpy import load_file
 
 from bids_recon.cli.run import main
-from bids_recon.dataset.stimuli import read_picture
+from bids_recon.dataset import stimulus_spec
 
 # Methods that every test of both levels is run with, and their own options.
 METHODS: dict[str, tuple[str, ...]] = {"eigenimage": ("--n-components", "40")}
@@ -59,25 +58,6 @@ class Run:
         found = [tensors[key][member] for key in sorted(tensors) if key.startswith("predicted/")]
         flat = [array.reshape(len(array), -1) for array in found]
         return items.loc[member, "stimulus_id"].tolist(), np.concatenate(flat, axis=1)
-
-    def permutation_p(self, test_set: str) -> float:
-        """How often pictures in another order are as like the reconstructions as those that were meant."""
-        images = self.images[self.images["test_set"] == test_set]
-        drawn = [read_picture(self.out / "group" / file) for file in images["file"]]
-        seen = [read_picture(self.layout.stimuli_dir / file) for file in images["seen_file"]]
-        likeness = standardised(drawn) @ standardised(seen).T
-        rng = np.random.default_rng(0)
-        orders = [rng.permutation(len(images)) for _ in range(1000)]
-        chance = [np.trace(likeness[:, order]) for order in orders]
-        return (1 + sum(value >= np.trace(likeness) for value in chance)) / (1 + len(orders))
-
-
-def standardised(pictures: list[np.ndarray]) -> np.ndarray:
-    """Pictures (n, n_values) of one size, less what all share, of unit length."""
-    small = [np.asarray(Image.fromarray(picture).resize((32, 32))).ravel() for picture in pictures]
-    values = np.stack(small).astype(float)
-    values -= values.mean(axis=0)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def run_both_levels(layout: Layout, folder: Path, method: str, *options: object) -> Run:
@@ -191,7 +171,7 @@ def assert_identified(run: Run, test_set: str) -> None:
     assert np.mean(floors) == pytest.approx(0.5, abs=2 * CHANCE_SD)
     assert np.mean(values) > np.mean(floors) + 0.2
     assert values[2] > 0.85
-    assert run.permutation_p(test_set) < 0.01
+    assert run.value(test_set, "two-way-c", "p_permutation") < 0.01
     assert run.value(test_set, "two-way-c", "ceiling") == 1
 
 
@@ -235,6 +215,39 @@ def test_decoders_of_perception_decode_imagery_alone(run: Run, tmp_path: Path) -
         assert alone.value("imagery", name) == pytest.approx(run.value("imagery", name), abs=0.02)
 
 
+def test_decoders_of_perception_name_the_sets_of_the_preset(run: Run, tmp_path: Path) -> None:
+    """Training sessions, which are there too, are left out."""
+    again = run_both_levels(run.layout, tmp_path, run.method, "--decoders", run.out, "--n-shuffles", 3)
+    assert set(again.images["test_set"]) == set(N_ITEMS)
+    for name in N_ITEMS:
+        ids, before = run.latents(name)
+        ids_again, latents = again.latents(name)
+        assert ids_again == ids
+        np.testing.assert_allclose(latents, before, rtol=1e-3, atol=1e-3 * np.abs(before).max())
+
+
+def test_decoders_of_perception_where_the_preset_selects_nothing(
+    app: Callable[..., Any], run: Run, tmp_path: Path
+) -> None:
+    """All that is there is decoded, by the kind of trial; training pictures stop the run then."""
+    session = "perceptionNaturalImageTraining01"
+    called = call(
+        app, run.layout, tmp_path, "--decoders", run.out, "--method", run.method, "--session-label", session
+    )
+    assert called.code == 65
+    assert "among those that the decoders were trained on" in called.err
+    preset = Path(stimulus_spec.__file__).parent / "presets" / "ds001506.toml"
+    spec = tmp_path / "by_column.toml"
+    before, after = preset.read_text().split('rule = "session"')
+    spec.write_text(f'{before}rule = "column"\ncolumn = "picture_set"{after}')
+    options = ("--decoders", run.out, "--method", run.method, "--stimulus-spec", spec, "--dry-run")
+    tests = ("--session-label", "perceptionLetterImage01", "imagery01")
+    called = call(app, run.layout, tmp_path / "column", *options, *tests)
+    assert called.code == 0, called.err
+    assert re.search(r"^ *perception +6 pictures", called.out, re.MULTILINE)
+    assert re.search(r"^ *imagery +11 pictures", called.out, re.MULTILINE)
+
+
 def test_imagery_runs_of_noise_are_at_chance(run: Run, tmp_path: Path) -> None:
     blank = write_deeprecon_layout(tmp_path / "blank", size=SIZE, imagery=0.0)
     # The same person, pictures and perception: only what was imagined is not there.
@@ -245,8 +258,9 @@ def test_imagery_runs_of_noise_are_at_chance(run: Run, tmp_path: Path) -> None:
     alone = run_both_levels(
         blank, tmp_path, run.method, "--task-id", "imagery", "--decoders", run.out, "--n-shuffles", 3
     )
-    assert alone.permutation_p("imagery") > 0.05
-    assert run.permutation_p("imagery") < 0.01
+    for name, protocol in (("pixcorr", "pixels-1"), ("two-way-a", "pixels-1"), ("two-way-c", "pixels-1")):
+        assert alone.value("imagery", name, "p_permutation", protocol) > 0.05
+        assert run.value("imagery", name, "p_permutation", protocol) < 0.01
     values = [alone.value("imagery", f"two-way-{kind}") for kind in "abc"]
     assert np.mean(values) == pytest.approx(0.5, abs=2 * CHANCE_SD)
 

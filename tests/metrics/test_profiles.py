@@ -103,6 +103,7 @@ def test_table_has_floor_ceiling_and_the_interval_over_units(planted):
     means = np.array([one.mean for one in shuffled])
     assert row["floor"] == pytest.approx(means.mean()) and abs(row["floor"]) < 0.05
     assert (row["floor_low"], row["floor_high"]) == bootstrap_interval(means, seed=3)
+    assert np.isnan(row["p_permutation"])
     assert (row["p_shuffle"], row["ceiling"], row["n_items"], row["note"]) == (1 / 10, 1.0, 200, "")
     assert profile_accuracy(truth, truth).mean == pytest.approx(1.0)
 

@@ -19,8 +19,8 @@ def test_summary_holds_means_intervals_floor_and_ceiling():
     )
     row = table.iloc[0]
     assert list(table.columns) == [
-        "metric", "value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "p_shuffle", "ceiling",
-        "n_items", "higher_is_better", "note",
+        "metric", "value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "p_shuffle",
+        "p_permutation", "ceiling", "n_items", "higher_is_better", "note",
     ]  # fmt: skip
     assert row["value"] == pytest.approx(scores.mean())
     assert (row["ci_low"], row["ci_high"]) == bootstrap_interval(scores, ids)
@@ -35,6 +35,17 @@ def test_p_counts_shuffles_that_do_as_well():
     scores = np.array([0.5, 0.7])
     floors = [{"pixcorr": np.full(2, level)} for level in (0.1, 0.6, 0.9, np.nan)]
     assert summarise({"pixcorr": scores}, floor_items=floors).loc[0, "p_shuffle"] == (1 + 2) / (1 + 3)
+
+
+def test_p_counts_orders_that_do_as_well():
+    scores = {"pixcorr": np.array([0.5, 0.7]), "ssim": np.array([0.5, 0.7])}
+    # Of equal means, some differ in their last digit.
+    permuted = {"pixcorr": np.array([0.1, 0.6 - 1e-15, 0.9, 0.2])}
+    table = summarise(scores, permuted=permuted).set_index("metric")
+    assert table.loc["pixcorr", "p_permutation"] == (1 + 2) / (1 + 4)
+    assert np.isnan(table.loc["ssim", "p_permutation"])
+    undefined = summarise({"two-way-b": np.full(2, np.nan)}, permuted={"two-way-b": np.zeros(3)})
+    assert np.isnan(undefined.loc[0, "p_permutation"])
 
 
 def test_one_test_picture_gives_a_table_that_says_why():

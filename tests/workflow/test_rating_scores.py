@@ -58,8 +58,9 @@ class Study:
         (self.out / "group").mkdir(parents=True)
         self.table = self.out / "group" / "metrics.tsv"
         self.header = "\t".join(METRIC_COLUMNS)
-        self.old = "\t".join(["007", "a", "natural", "two-way-a", "pixels-1", "0.80", *["n/a"] * 4, "8"])
-        self.old += "\tn/a\tn/a\tn/a\tn/a"
+        known = {"subject": "007", "method": "a", "test_set": "natural", "metric": "two-way-a"}
+        known |= {"protocol": "pixels-1", "value": "0.80", "n_items": "8"}
+        self.old = "\t".join(known.get(column, "n/a") for column in METRIC_COLUMNS)
         self.table.write_text(f"{self.header}\n{self.old}\n")
         self.page = self.add_page("rating.html", page or RatingPage(gallery()))
 
@@ -104,7 +105,7 @@ def test_planted_raters_are_recovered_for_each_method_and_test_set(study):
         natural, shapes = (scores.loc[("007", method, name)] for name in ("natural", "shapes"))
         assert tuple(natural[["value", "ci_low", "ci_high", "n_items"]]) == (1, 1, 1, 8)
         assert tuple(shapes[["value", "ci_low", "ci_high", "n_items"]]) == (0.5, 0.5, 0.5, 8)
-        assert natural[["floor", "ceiling", "p_shuffle"]].isna().all()
+        assert natural[["floor", "ceiling", "p_shuffle", "p_permutation"]].isna().all()
         assert "chance 0.5; raters: 2, 0.00 to 1.00; answers: " in shapes["note"]
     agreement = study.scores("rater-agreement")
     assert agreement.loc[("007", "a", "natural"), "value"] == 1
@@ -202,7 +203,8 @@ def test_other_rows_stay_letter_by_letter_and_older_ratings_are_replaced(study):
     score_ratings(study.out, [study.rated("r1", right)])
     lines = study.table.read_text().splitlines()
     assert lines[:2] == [study.header, study.old] and len(lines) == 2 + 8
-    assert all(line.split("\t")[4] == PROTOCOL for line in lines[2:])
+    place = list(METRIC_COLUMNS).index("protocol")
+    assert all(line.split("\t")[place] == PROTOCOL for line in lines[2:])
     score_ratings(study.out, [study.rated("r2", wrong_on_shapes)])
     assert study.table.read_text().splitlines()[:2] == [study.header, study.old]
     assert len(study.table.read_text().splitlines()) == 2 + 8

@@ -17,9 +17,9 @@ from bids_recon.methods.base import Method
 from bids_recon.metrics.network_features import FeatureScorer
 from bids_recon.metrics.profiles import profile_accuracy
 from bids_recon.metrics.protocols import Protocol
-from bids_recon.workflow import true_latents
+from bids_recon.outputs import scratch
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
-from bids_recon.workflow.scoring import score
+from bids_recon.workflow.scoring import METRIC_COLUMNS, score
 from bids_recon.workflow.true_latents import TrueLatents
 
 SIZE = 12
@@ -63,9 +63,14 @@ class Pixels:
         self.name, self.shape, self.identity, self.gain = "pixels", (SIZE, SIZE, 3), f"gain {gain}", gain
         self.asked = 0
 
-    def encode(self, images: Sequence[np.ndarray], captions: Sequence[str] | None = None) -> np.ndarray:
+    def encode(
+        self,
+        images: Sequence[np.ndarray],
+        captions: Sequence[str] | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         self.asked += 1
-        return self.gain * np.stack(list(images)).astype(np.float32)
+        return np.multiply(self.gain, np.stack(list(images)), out=out, dtype=np.float32)
 
 
 class AsItIs(Method):
@@ -149,6 +154,44 @@ def test_shape_is_decoded_and_colour_is_not(stimuli, shapes_without_colour):
     assert (items["value"] == 1).all()
     # Photographs came back as they were, and are scored as before.
     assert rows_of(scores.metrics, "pixels-1", test_set="photos").loc["pixcorr", "value"] == pytest.approx(1)
+
+
+def test_p_of_other_orders_stands_where_scores_follow_from_correlations(stimuli, shapes_without_colour):
+    method = AsItIs()
+    decoded = Decoded((fold_of(shapes_without_colour, method=method),))
+    metrics = score(decoded, {"0": method}, stimuli, seed=0).metrics
+    assert metrics.columns.tolist() == METRIC_COLUMNS
+    photos = metrics[metrics["test_set"] == "photos"].set_index(["protocol", "metric"])["p_permutation"]
+    # Four pictures have 24 orders, and the true one alone is perfect.
+    for protocol, name in (("latents-1", "latent-correlation"), ("pixels-1", "pixcorr")):
+        for metric in (name, "two-way-a", "two-way-b", "two-way-c"):
+            assert photos[protocol, metric] == pytest.approx(1 / 24)
+    assert photos[photos.isna()].index.tolist() == [
+        ("profiles-1", "profile-correlation"),
+        ("pixels-1", "ssim"),
+        ("pixels-1", "ssim-legacy1d"),
+    ]
+    shapes = rows_of(metrics, "attributes-1")["p_permutation"]
+    # Without colour, all orders of colours are alike; of shapes, 1 in 216 is as good.
+    assert shapes.to_dict() == pytest.approx({"two-way-a/colour": 1.0, "two-way-a/shape": 1 / 216})
+
+
+def test_p_of_noise_and_of_folds(stimuli):
+    """Responses without signal, and predictions in the spaces of two folds."""
+    photos = [name for name in stimuli.ids if "photo" in name]
+    methods = {"a": AsItIs(1.0), "b": AsItIs(2.0)}
+    rng = np.random.default_rng(1)
+    noise = {name: rng.integers(0, 256, (SIZE, SIZE, 3)) for name in photos}
+    for pictures, expected in (({name: stimuli.image(name) for name in photos}, 1 / 24), (noise, 0.5)):
+        folds = [
+            fold_of([("test", name, pictures[name]) for name in own], name=fold, method=methods[fold])
+            for fold, own in (("a", photos[:2]), ("b", photos[2:]))
+        ]
+        p = rows_of(score(Decoded(tuple(folds)), methods, stimuli, seed=0).metrics, "latents-1")[
+            "p_permutation"
+        ]
+        assert p.index.tolist() == ["latent-correlation", "two-way-a"]
+        assert p.tolist() == pytest.approx([expected] * 2, abs=1e-9 if expected < 0.1 else 0.45)
 
 
 def test_profiles_stand_beside_patterns_in_every_space(stimuli, shapes_without_colour):
@@ -292,7 +335,7 @@ def test_true_latents_are_encoded_once_and_large_ones_lie_on_disk(stimuli, tmp_p
     fold = fold_of([("test", name, stimuli.image(name)) for name in photos], method=method)
     in_memory = TrueLatents({"0": method}, stimuli, tmp_path)
     assert not isinstance(in_memory.of(fold, "pixels", photos), np.memmap)
-    monkeypatch.setattr(true_latents, "LARGE", 1)
+    monkeypatch.setattr(scratch, "LARGE", 1)
     on_disk = TrueLatents({"0": method}, stimuli, tmp_path)
     before = method.spaces["pixels"].asked
     found = on_disk.of(fold, "pixels", photos)
