@@ -18,6 +18,7 @@ from bids_recon.metrics.network_features import FeatureScorer
 from bids_recon.metrics.profiles import profile_accuracy
 from bids_recon.metrics.protocols import Protocol
 from bids_recon.outputs import scratch
+from bids_recon.workflow import encoding
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 from bids_recon.workflow.scoring import METRIC_COLUMNS, score
 from bids_recon.workflow.true_latents import TrueLatents
@@ -336,6 +337,7 @@ def test_true_latents_are_encoded_once_and_large_ones_lie_on_disk(stimuli, tmp_p
     in_memory = TrueLatents({"0": method}, stimuli, tmp_path)
     assert not isinstance(in_memory.of(fold, "pixels", photos), np.memmap)
     monkeypatch.setattr(scratch, "LARGE", 1)
+    monkeypatch.setattr(encoding, "TOGETHER", 0)
     on_disk = TrueLatents({"0": method}, stimuli, tmp_path)
     before = method.spaces["pixels"].asked
     found = on_disk.of(fold, "pixels", photos)
