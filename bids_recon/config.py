@@ -55,16 +55,26 @@ class Settings:
     rescale: str | None = None
     decoders: Path | None = None
     n_components: int = 120
-    image_size: int = 64
+    image_size: int | None = None
+    encoder: str | None = None
+    layers: tuple[str, ...] = ()
+    norm_correction: str | None = None
+    generator: str | None = None
+    optimiser: str | None = None
+    iterations: int | None = None
+    layer_order: str | None = None
+    roi_pictures: bool = False
     extra_images: Path | None = None
     average_trials: bool = True
     legacy_test_statistics: bool = False
-    n_shuffles: int = 20
+    n_shuffles: int | None = None
     work_dir: Path = Path("work")
     nprocs: int = 1
     omp_nthreads: int = 1
     memory_mb: int | None = None
     device: str = "auto"
+    weights: Path | None = None
+    batch_size: int = 16
     offline: bool = False
     seed: int = 0
     stop_on_first_crash: bool = False
@@ -82,12 +92,19 @@ CHOICES = {
     "alpha_per": ("space", "target"),
     "noise_covariance": ("none", "diagonal", "shrunk"),
     "rescale": ("none", "out-of-fold"),
+    "encoder": ("vgg19", "vgg19-imagery", "efficientnet-lite0"),
+    "norm_correction": ("none", "training", "extra"),
+    "generator": ("none", "relu7"),
+    "optimiser": ("lbfgs", "gradient-descent"),
+    "layer_order": ("together", "shallow-first"),
 }
 # Smallest values of whole numbers.
 SMALLEST = {
     "n_components": 1,
     "image_size": 1,
     "n_shuffles": 1,
+    "iterations": 1,
+    "batch_size": 1,
     "nprocs": 1,
     "omp_nthreads": 1,
     "memory_mb": 1,
@@ -104,9 +121,11 @@ _SECTIONS = {
         "split on_leak preprocess space nuisance roi glm hrf_shift zscore responses_only method decoder alpha"
         " alpha_selection alpha_per"
         " noise_covariance rescale decoders n_components image_size"
+        " encoder layers norm_correction generator optimiser iterations layer_order roi_pictures"
         " extra_images average_trials legacy_test_statistics n_shuffles seed"
     ),
-    "execution": "work_dir nprocs omp_nthreads memory_mb device offline stop_on_first_crash",
+    "execution": "work_dir nprocs omp_nthreads memory_mb device weights batch_size offline"
+    " stop_on_first_crash",
 }
 
 

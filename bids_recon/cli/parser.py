@@ -6,17 +6,16 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import bids_recon
+from bids_recon.cli.method_options import add_method_options, add_optimisation_options
+from bids_recon.cli.option_group import add_option
 from bids_recon.cli.values import (
     memory,
-    positive_number,
     read_filters,
     read_labels,
     read_named_paths,
     seconds,
-    seed_number,
     whole_number,
 )
 from bids_recon.config import CHOICES, Settings, read_config_file
@@ -48,183 +47,138 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pictures(parser.add_argument_group("pictures and splits"))
     _add_preprocessing(parser.add_argument_group("preprocessing"))
     _add_responses(parser.add_argument_group("responses"))
-    _add_method(parser.add_argument_group("method"))
+    add_method_options(parser.add_argument_group("method"))
+    add_optimisation_options(parser.add_argument_group("pictures by optimisation (deep-recon)"))
     _add_execution(parser.add_argument_group("execution"))
     return parser
 
 
-def _add(group: argparse._ArgumentGroup, *names: str, **options: Any) -> None:
-    """Add an option in both spellings, with hyphens and with underscores; lists may be given in parts."""
-    spelled = [*names, *(f"--{n[2:].replace('-', '_')}" for n in names if "-" in n[2:] and n[:2] == "--")]
-    if options.get("nargs") == "+":
-        options["action"] = "extend"
-    group.add_argument(*dict.fromkeys(spelled), **options)
-
-
 def _add_selection(group: argparse._ArgumentGroup) -> None:
-    _add(
+    add_option(
         group, "--participant-label", nargs="+", metavar="LABEL",
         help="participants, with or without sub-, or a text file with one label a line",
     )  # fmt: skip
-    _add(group, "--session-label", "--session-id", nargs="+", metavar="LABEL", help="sessions")
-    _add(group, "-t", "--task-id", nargs="+", metavar="TASK", help="tasks")
-    _add(
+    add_option(group, "--session-label", "--session-id", nargs="+", metavar="LABEL", help="sessions")
+    add_option(group, "-t", "--task-id", nargs="+", metavar="TASK", help="tasks")
+    add_option(
         group, "--bids-filter-file", type=Path, metavar="FILE",
         help='JSON of {"bold": {entity: value}, "t1w": {entity: value}}; other queries are ignored',
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--skip-bids-validation", "--skip-bids-validator", action="store_true",
         help="do not call the BIDS validator",
     )  # fmt: skip
-    _add(group, "--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
-    _add(
+    add_option(group, "--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
+    add_option(
         group, "-d", "--derivatives", nargs="+", metavar="NAME=PATH",
         help="derivatives to use; fmriprep=PATH gives preprocessed BOLD, betas=PATH single-trial responses",
     )  # fmt: skip
 
 
 def _add_pictures(group: argparse._ArgumentGroup) -> None:
-    _add(
+    add_option(
         group, "--stimulus-spec", metavar="NAME|FILE",
         help="how events name pictures: a preset (such as ds001246) or a TOML file; default: the BIDS way",
     )  # fmt: skip
-    _add(group, "--stimuli", nargs="+", type=Path, metavar="PATH", help="folders of pictures, searched first")
-    _add(
+    add_option(
+        group, "--stimuli", nargs="+", type=Path, metavar="PATH", help="folders of pictures, searched first"
+    )
+    add_option(
         group, "--split", metavar="SPEC",
         help="session:train=REGEX,NAME=REGEX | task:... | column:COLUMN:train=REGEX,NAME=REGEX | repeats:N"
         " | kfold:K | leave-one-stimulus-out",
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--on-leak", choices=CHOICES["on_leak"],
         help="when training and test share a picture: stop (default), drop it from training, or go on",
     )  # fmt: skip
 
 
 def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
-    _add(
+    add_option(
         group, "--preprocess", choices=CHOICES["preprocess"],
         help="raw BOLD: correct slice timing and head motion and align sessions and T1w (full, the default),"
         " or take it as it is",
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--space", metavar="LABEL",
         help="space of fMRIPrep's BOLD (default: native, else T1w, else MNI)",
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--nuisance", nargs="+", choices=CHOICES["nuisance"],
         help="confounds that are regressed out beside drift (motion6)",
     )  # fmt: skip
-    _add(group, "--offline", action="store_true", help="open no connection: atlases must be cached")
+    add_option(group, "--offline", action="store_true", help="open no connection: atlases must be cached")
 
 
 def _add_responses(group: argparse._ArgumentGroup) -> None:
-    _add(
+    add_option(
         group, "--roi", nargs="+", metavar="NAME",
         help="regions: labels of masks found, NAME=FILE.nii.gz, atlas:NAME, brain, and reliable:N for the N"
         " most reliable voxels of them (default: every region found)",
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--glm", metavar="NAME",
         help="single-trial estimator: block-average (default), lsa, lss, library, parametric",
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--hrf-shift", type=seconds, metavar="SECONDS",
         help="haemodynamic delay of the block average (default: the stimulus spec's, else 4)",
     )  # fmt: skip
-    _add(
+    add_option(
         group, "--zscore", choices=CHOICES["zscore"],
         help="z-score by training trials, within run or over all (default: run for BOLD, all for betas)",
     )  # fmt: skip
-    _add(
+    add_option(
         group,
         "--responses-only",
         action="store_true",
         help="stop after single-trial responses; no pictures needed",
     )
-    _add(
+    add_option(
         group, "--no-average-trials", dest="average_trials", action="store_false",
         help="decode and score test trials one by one; default: the mean of a picture's test trials",
     )  # fmt: skip
 
 
-def _add_method(group: argparse._ArgumentGroup) -> None:
-    _add(group, "--method", nargs="+", metavar="NAME", help="reconstruction methods (default: eigenimage)")
-    _add(
-        group,
-        "--decoder",
-        metavar="NAME",
-        help="decoder, where a method has several (ridge, unit-ridge, sparse, parametric-inversion)",
-    )
-    _add(
-        group, "--alpha", nargs="+", type=positive_number, metavar="ALPHA",
-        help="penalties of ridge-type decoders: one is taken, of several one is chosen (the method's)",
-    )  # fmt: skip
-    _add(
-        group, "--alpha-selection", choices=CHOICES["alpha_selection"],
-        help="how the penalty is chosen: folds of stimuli, leaving out each, or generalised cross-validation",
-    )  # fmt: skip
-    _add(
-        group, "--alpha-per", choices=CHOICES["alpha_per"],
-        help="one penalty for a latent space (default), or one for each target",
-    )  # fmt: skip
-    _add(
-        group, "--noise-covariance", choices=CHOICES["noise_covariance"],
-        help="covariance of voxel noise that the decoder parametric-inversion takes into account (none)",
-    )  # fmt: skip
-    _add(
-        group, "--rescale", choices=CHOICES["rescale"],
-        help="bring decoded latents to the spread of true ones, by out-of-fold predictions of training trials"
-        " (default: what the method does)",
-    )  # fmt: skip
-    _add(
-        group, "--decoders", type=Path, metavar="DIR",
-        help="output folder of an earlier run, whose decoders are used; nothing is fitted",
-    )  # fmt: skip
-    _add(
-        group,
-        "--n-components",
-        type=whole_number,
-        metavar="N",
-        help="principal components of eigenimage (120)",
-    )
-    _add(
-        group, "--image-size", type=whole_number, metavar="PIXELS", help="height and width of eigenimage (64)"
-    )
-    _add(
-        group, "--extra-images", type=Path, metavar="DIR",
-        help="more pictures to fit latent spaces on; none of them may be a test picture",
-    )  # fmt: skip
-    _add(
-        group, "--legacy-test-statistics", action="store_true",
-        help="use test-set statistics where the publication did; sidecars say so",
-    )  # fmt: skip
-    _add(group, "--n-shuffles", type=whole_number, metavar="N", help="shuffles that measure the floor (20)")
-    _add(
-        group, "--seed", "--random-seed", type=seed_number, metavar="N", help="seed of everything random (0)"
-    )
-
-
 def _add_execution(group: argparse._ArgumentGroup) -> None:
-    _add(group, "-w", "--work-dir", type=Path, metavar="DIR", help="folder for intermediate files (./work)")
-    _add(
+    add_option(
+        group, "-w", "--work-dir", type=Path, metavar="DIR", help="folder for intermediate files (./work)"
+    )
+    add_option(
         group, "--nprocs", "--nthreads", "--n-cpus", type=whole_number, metavar="N",
         help="participants at a time times threads (default: all cores)",
     )  # fmt: skip
-    _add(group, "--omp-nthreads", type=whole_number, metavar="N", help="threads per process")
-    _add(
+    add_option(group, "--omp-nthreads", type=whole_number, metavar="N", help="threads per process")
+    add_option(
         group, "--mem", "--mem-mb", dest="memory_mb", type=memory, metavar="SIZE",
         help="memory limit with unit, such as 8G or 8000M; a bare number is MB",
     )  # fmt: skip
-    _add(group, "--device", choices=CHOICES["device"], help="where networks run (auto)")
-    _add(
+    add_option(group, "--device", choices=CHOICES["device"], help="where networks run (auto)")
+    add_option(
+        group, "--weights", type=Path, metavar="DIR",
+        help="folder of the weights of published networks (default: BIDS_RECON_WEIGHTS, or the user's cache)",
+    )  # fmt: skip
+    add_option(
+        group,
+        "--batch-size",
+        type=whole_number,
+        metavar="N",
+        help="pictures that networks draw at a time (16)",
+    )
+    add_option(
         group,
         "--config-file",
         type=Path,
         metavar="TOML",
         help="options of an earlier run; the command line wins",
     )
-    _add(group, "--stop-on-first-crash", action="store_true", help="do not go on with other participants")
-    _add(group, "--dry-run", action="store_true", help="print the plan and what is missing; write nothing")
+    add_option(
+        group, "--stop-on-first-crash", action="store_true", help="do not go on with other participants"
+    )
+    add_option(
+        group, "--dry-run", action="store_true", help="print the plan and what is missing; write nothing"
+    )
 
 
 def parse_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -247,7 +201,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
         values["bids_filters"] = read_filters(values.pop("bids_filter_file"))
     if isinstance(values.get("derivatives"), list):
         values["derivatives"] = read_named_paths(values["derivatives"])
-    for option in ("levels", "stimuli", "nuisance", "roi", "method", "alpha"):
+    for option in ("levels", "stimuli", "nuisance", "roi", "method", "alpha", "layers"):
         if option in values:
             values[option] = tuple(dict.fromkeys(values[option]))
     values.setdefault(
@@ -305,7 +259,18 @@ def _check_decoders(settings: Settings, folder: Path) -> None:
             remedy="Choose another output folder.",
         )
     fitting = (
-        *("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale"),
+        *(
+            "encoder",
+            "layers",
+            "norm_correction",
+            "roi_pictures",
+            "decoder",
+            "alpha",
+            "alpha_selection",
+            "alpha_per",
+            "noise_covariance",
+            "rescale",
+        ),
         *("roi", "zscore", "extra_images", "legacy_test_statistics"),
     )
     if given := [name for name in fitting if getattr(settings, name)]:

@@ -25,7 +25,7 @@ class SharedWork:
     def __init__(self, X: ArrayLike) -> None:
         self._X = X
         self._made: dict[Hashable, Any] = {}
-        self._before: dict[Hashable, Any] = {}
+        self._trunk: SharedWork | None = None
 
     @classmethod
     def of(cls, X: ArrayLike, given: SharedWork | None) -> SharedWork:
@@ -45,7 +45,7 @@ class SharedWork:
     def branch(self) -> SharedWork:
         """Work that finds all that is here, and whose own results go with it: for a shuffle of the floor."""
         branch = SharedWork(self._X)
-        branch._before = self._before | self._made
+        branch._trunk = self
         return branch
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -53,10 +53,11 @@ class SharedWork:
 
         The key names what is made and every setting that it depends on.
         """
-        if key in self._before:
-            earlier: Made = self._before[key]
-            return earlier
-        if key not in self._made:
-            self._made[key] = make()
-        found: Made = self._made[key]
-        return found
+        work: SharedWork | None = self
+        while work is not None:
+            if key in work._made:
+                earlier: Made = work._made[key]
+                return earlier
+            work = work._trunk
+        made = self._made[key] = make()
+        return made

@@ -28,6 +28,11 @@ class LatentSpace(Protocol):
         """Hash that is equal for two spaces exactly when their latents can be averaged."""
         ...
 
-    def encode(self, images: Sequence[Image], captions: Sequence[str] | None = None) -> NDArray[np.float32]:
-        """Latents (n, *shape) of n pictures."""
+    def encode(
+        self,
+        images: Sequence[Image],
+        captions: Sequence[str] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Latents (n, *shape) of n pictures, in `out` when it is given (a memory map, where n is large)."""
         ...

@@ -121,10 +121,15 @@ class EigenimageSpace:
         """SHA-256 over the pictures fitted (after resizing), their size and the number of components."""
         return self._identity
 
-    def encode(self, images: Sequence[Image], captions: Sequence[str] | None = None) -> NDArray[np.float32]:
+    def encode(
+        self,
+        images: Sequence[Image],
+        captions: Sequence[str] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Scores (n, n_components) of pictures (height, width, 3) uint8; captions are not used."""
         del captions
-        scores = np.empty((len(images), *self.shape), dtype=np.float32)
+        scores = np.empty((len(images), *self.shape), dtype=np.float32) if out is None else out
         for row, image in enumerate(images):
             scores[row] = self.components @ (square_picture(image, self.size).ravel() - self.mean)
         return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -81,6 +82,8 @@ class MethodOptions:
         Seed of the run.
     device : str
         `cpu`, `cuda` or `auto`.
+    weights : Path or None
+        Folder of the weights of published networks; None for the usual one.
     extra : dict
         Settings of one method only.
     """
@@ -94,6 +97,7 @@ class MethodOptions:
     legacy_test_statistics: bool = False
     seed: int = 0
     device: str = "auto"
+    weights: Path | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -108,9 +112,16 @@ class Method(abc.ABC):
     reference: ClassVar[str]
     quick_render: ClassVar[bool] = False
     """Whether pictures take so little time that the participant level may draw them for its report."""
+    n_shuffles: ClassVar[int] = 20
+    """Shuffles that measure the floor where the user does not say how many."""
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options or MethodOptions()
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names in the manifest of the weights that are needed, with the options of this instance."""
+        return ()
 
     @abc.abstractmethod
     def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
@@ -121,6 +132,11 @@ class Method(abc.ABC):
     def latent_spaces(self) -> dict[str, LatentSpace]:
         """The spaces to decode, by name."""
 
+    def encode(self, images: Sequence[Image], spaces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Latents (n, *shape) of pictures in several spaces, where they fit into memory together."""
+        known = self.latent_spaces
+        return {name: known[name].encode(images) for name in spaces}
+
     @abc.abstractmethod
     def make_decoder(self, space: str) -> Decoder:
         """Make an unfitted decoder for one latent space."""
@@ -130,6 +146,19 @@ class Method(abc.ABC):
         self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
     ) -> NDArray[np.uint8]:
         """Pictures (n, height, width, 3) from latents, {space: (n, *shape)}; `seeds` (n,), one a picture."""
+
+    def render_steps(
+        self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+        """Pictures as `render` gives them, and those after some of the iterations that led to them.
+
+        Returns
+        -------
+        pictures : ndarray (n, height, width, 3) uint8
+        steps : dict of int to ndarray, as `pictures`
+            By number of iterations; empty for a method that draws in one go.
+        """
+        return self.render(latents, seeds), {}
 
     def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
         """Pictures from the true latents of the seen pictures: the best this method could do."""

@@ -48,7 +48,8 @@ class Eigenimage(Method):
         )
 
     def _whole_number(self, option: str, *, default: int, smallest: int) -> int:
-        value = self.options.extra.get(option, default)
+        value = self.options.extra.get(option)
+        value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
             raise UsageError(f"{option} of the method {self.name} is {value}, expected {smallest} or more")
         return int(value)

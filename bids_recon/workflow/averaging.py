@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_recon.outputs.scratch import scratch_array
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
 AVERAGE = "average"
 _KEY = ["test_set", "stimulus_id"]
 
 
-def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None, list[str]]:
+def average_over_people(
+    decoded: Mapping[str, Decoded], scratch: Path | None = None
+) -> tuple[Decoded | None, list[str]]:
     """Average what several people's brains say of the same picture.
 
     Latents are averaged by stimulus id, over those people whose latent space of that picture is the same one:
@@ -25,6 +30,8 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
     ----------
     decoded : mapping of str to Decoded
         By participant.
+    scratch : Path, optional
+        Folder for means that are too large for memory.
 
     Returns
     -------
@@ -43,8 +50,7 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
         ],
         ignore_index=True,
     )
-    n_shuffles = min(one.n_shuffles for one in decoded.values())
-    by_space: dict[str, list[_Mean]] = {}
+    by_space: dict[str, list[_Shared]] = {}
     leads: dict[str, DecodedFold] = {}
     apart = 0
     for _, same in rows.groupby(_KEY, sort=False):
@@ -56,7 +62,7 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
             continue
         lead = decoded[shared["person"].iloc[0]].folds[shared["place"].iloc[0]]
         leads.setdefault(space, lead)
-        by_space.setdefault(space, []).append(_mean(shared, decoded, n_shuffles))
+        by_space.setdefault(space, []).append(_share(shared, decoded))
     warnings = []
     if apart:
         warnings.append(
@@ -66,42 +72,51 @@ def average_over_people(decoded: Mapping[str, Decoded]) -> tuple[Decoded | None,
     if not by_space:
         warnings.append("No picture is shared by two people, so there is no mean over people.")
         return None, warnings
+    n_shuffles = min(one.n_shuffles for one in decoded.values())
     folds = [
-        _fold(str(number), leads[space], means) for number, (space, means) in enumerate(by_space.items())
+        _fold(str(number), leads[space], shared, n_shuffles, scratch)
+        for number, (space, shared) in enumerate(by_space.items())
     ]
     return Decoded(tuple(folds)), warnings
 
 
-_Mean = tuple[tuple[Any, ...], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+@dataclass(frozen=True)
+class _Shared:
+    """One picture: what its row of the table says, and the fold and rows in it of each person."""
+
+    item: tuple[Any, ...]
+    people: list[tuple[DecodedFold, NDArray[np.intp]]]
 
 
-def _mean(shared: pd.DataFrame, decoded: Mapping[str, Decoded], n_shuffles: int) -> _Mean:
-    """Item, latents (*shape) and floor (n_shuffles, *shape) of one picture."""
-    predicted: dict[str, list[NDArray[np.float32]]] = {}
-    floor: dict[str, list[NDArray[np.float32]]] = {}
-    for person, own in shared.groupby("person", sort=False):
-        fold = decoded[str(person)].folds[own["place"].iloc[0]]
-        index = own["row"].to_numpy()
-        for name, array in fold.predicted.items():
-            predicted.setdefault(name, []).append(array[index].mean(axis=0))
-            floor.setdefault(name, []).append(fold.floor[name][:n_shuffles, index].mean(axis=1))
+def _share(shared: pd.DataFrame, decoded: Mapping[str, Decoded]) -> _Shared:
     first = shared.iloc[0]
     where = tuple(first[column] for column in ITEM_COLUMNS[1:6])
-    item = (*where, -1, int(shared["n_trials"].sum()))
-    return (
-        item,
-        {name: np.mean(arrays, axis=0, dtype=np.float32) for name, arrays in predicted.items()},
-        {name: np.mean(arrays, axis=0, dtype=np.float32) for name, arrays in floor.items()},
-    )
+    people = [
+        (decoded[str(person)].folds[own["place"].iloc[0]], own["row"].to_numpy(dtype=np.intp))
+        for person, own in shared.groupby("person", sort=False)
+    ]
+    return _Shared((*where, -1, int(shared["n_trials"].sum())), people)
 
 
-def _fold(name: str, lead: DecodedFold, means: Sequence[_Mean]) -> DecodedFold:
-    items = [(name, *item) for item, _, _ in means]
-    return DecodedFold(
-        name,
-        pd.DataFrame(items, columns=list(ITEM_COLUMNS)),
-        {space: np.stack([predicted[space] for _, predicted, _ in means]) for space in lead.predicted},
-        {space: np.stack([floor[space] for _, _, floor in means], axis=1) for space in lead.predicted},
-        lead.state,
-        lead.identity,
-    )
+def _fold(
+    name: str, lead: DecodedFold, shared: Sequence[_Shared], n_shuffles: int, scratch: Path | None
+) -> DecodedFold:
+    predicted, floor = {}, {}
+    for space, latents in lead.predicted.items():
+        shape = latents.shape[1:]
+        predicted[space] = scratch_array((len(shared), *shape), scratch)
+        floor[space] = scratch_array((n_shuffles, len(shared), *shape), scratch)
+        for row, one in enumerate(shared):
+            predicted[space][row] = _mean([fold.predicted[space][own] for fold, own in one.people])
+            for number in range(n_shuffles):
+                floor[space][number, row] = _mean(
+                    [fold.floor[space][number][own] for fold, own in one.people]
+                )
+    items = pd.DataFrame([(name, *one.item) for one in shared], columns=list(ITEM_COLUMNS))
+    return DecodedFold(name, items, predicted, floor, lead.state, lead.identity)
+
+
+def _mean(people: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Mean (*shape) over people of the means over their trials, each (n_trials, *shape)."""
+    mean: NDArray[np.float32] = np.mean([own.mean(axis=0) for own in people], axis=0, dtype=np.float32)
+    return mean

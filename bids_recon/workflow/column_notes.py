@@ -5,6 +5,7 @@ from __future__ import annotations
 _WHO = {
     "subject": "Participant label; `average` is the mean of the decoded latents over people",
     "method": "Reconstruction method",
+    "roi": "Voxels that were decoded: `all` together, or those of one region (`--roi-pictures`)",
     "test_set": "Test set of the split",
 }
 _ITEM = {

@@ -16,7 +16,8 @@ from bids_recon.errors import DataError
 from bids_recon.methods.base import Decoder, Method
 from bids_recon.outputs.tensor_files import Tensor, below, open_tensors, write_tensors
 from bids_recon.rois.selection import VoxelSelection
-from bids_recon.workflow.decoding import Decoded, DecodedFold, predict
+from bids_recon.workflow.decoding import Decoded, DecodedFold
+from bids_recon.workflow.space_decoding import predict
 
 AGAIN = "Run the participant level that fits the decoders again."
 # A label that no run has: responses of new runs are standardised by all training trials.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +16,20 @@ from numpy.typing import NDArray
 from bids_recon.dataset.splits import TRAIN, Fold, Split, rows_of
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.decoders.registry import describe_decoder
-from bids_recon.decoders.rescaling import RescaledDecoder
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.standardise import RunwiseStandardiser, shuffled_order
-from bids_recon.decoders.targets import RepeatedRows
 from bids_recon.errors import DataError
 from bids_recon.glm.responses import Responses
-from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.base import Image
 from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.registry import make_method
 from bids_recon.outputs.tensor_files import in_memory
+from bids_recon.workflow.encoding import encode
 from bids_recon.workflow.modulation import Modulation
+from bids_recon.workflow.space_decoding import DecodedSpace, FoldData, decode_space, keeps_weights
 
+# Trials up to which what the fits of each shuffle share is kept from one latent space to the next.
+FEW_TRIALS = 2000
 ITEM_COLUMNS = ("fold", "test_set", "stimulus_id", "stim_file", "session", "task", "trial_index", "n_trials")
 
 
@@ -114,6 +118,8 @@ class DecodingPlan:
     n_shuffles : int
     modulation : Modulation or None
         Gives the responses to training trials from BOLD and latents, in place of single-trial estimates.
+    scratch : Path or None
+        Folder for arrays that are too large for memory.
     encoded : dict
         Training latents that were encoded already, by identity of the space and stimulus ids.
     """
@@ -127,6 +133,7 @@ class DecodingPlan:
     average_trials: bool = True
     n_shuffles: int = 20
     modulation: Modulation | None = None
+    scratch: Path | None = None
     encoded: dict[tuple[str, tuple[str, ...]], NDArray[np.floating]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -193,53 +200,67 @@ def _decode_fold(
     row_of = {name: row for row, name in enumerate(ids)}
     rows = np.array([row_of[name] for name in groups])
     spaces = method.latent_spaces
-    targets = {name: _true_latents(plan, space, ids) for name, space in spaces.items()}
     if plan.modulation is not None:
-        (latents,) = targets.values()
-        modelled = plan.modulation.responses(training, latents[rows], responses.voxels)
+        (name,) = spaces
+        modelled = plan.modulation.responses(
+            training, _true_latents(plan, method, name, ids)[rows], responses.voxels
+        )
         X_train = standardiser.transform(modelled, runs[training])
-
     # One decomposition of the responses serves all latent spaces, and where it can all shuffles.
     work = SharedWork(X_train)
-    decoders = {
-        name: method.make_decoder(name).fit(X_train, RepeatedRows(targets[name], rows), groups, work=work)
-        for name in spaces
-    }
-    n_trials = items["n_trials"].to_numpy()
-    shapes = {name: (len(items), *space.shape) for name, space in spaces.items()}
-    predicted = {
-        name: predict(decoder, X_test, n_trials).reshape(shapes[name]) for name, decoder in decoders.items()
-    }
-    floor = {name: np.empty((plan.n_shuffles, *shape), dtype=np.float32) for name, shape in shapes.items()}
-    # Each brain is shuffled in its own way, so that the mean over people has an honest floor too.
-    brain = zlib.crc32(str(trials["subject"].iloc[0]).encode())
-    for number in range(plan.n_shuffles):
-        rng = np.random.default_rng([plan.options.seed, number, brain])
-        # Targets go to the responses, not responses to the targets: the same pairs, and one copy of X.
-        place = np.argsort(shuffled_order(len(X_train), rng))
-        own = work.branch()
-        for name in spaces:
-            blind = method.make_decoder(name).fit(
-                X_train, RepeatedRows(targets[name], rows[place]), groups[place], work=own
-            )
-            floor[name][number] = predict(blind, X_test, n_trials).reshape(shapes[name])
+    data = FoldData(X_train, rows, groups, X_test, items["n_trials"].to_numpy(), work, plan.scratch)
+    orders = _shuffled_orders(plan, str(trials["subject"].iloc[0]), len(X_train))
+    # What the fits of a shuffle share is large where there are many trials.
+    kept = [work.branch() for _ in orders] if len(X_train) <= FEW_TRIALS else None
+    keep = keeps_weights(method.make_decoder, spaces, X_train.shape[1])
+    decoded: dict[str, DecodedSpace] = {}
+    for name, space in spaces.items():
+        shuffles = zip(orders, kept or [work.branch() for _ in orders], strict=True)
+        latents = _true_latents(plan, method, name, ids)
+        make = partial(method.make_decoder, name)
+        decoded[name] = decode_space(data, make, latents, space.shape, list(shuffles), keep=keep)
     identity = "+".join(f"{name}:{space.identity}" for name, space in sorted(spaces.items()))
-    summaries = {name: decoder.summary() for name, decoder in decoders.items()}
     fitted = DecodedFold(
-        fold.name, items, predicted, floor, method.state(), identity, summaries, decoders, standardiser
+        fold.name,
+        items,
+        {name: one.predicted for name, one in decoded.items()},
+        {name: one.floor for name, one in decoded.items()},
+        method.state(),
+        identity,
+        {name: one.summary for name, one in decoded.items()},
+        {name: one.decoder for name, one in decoded.items() if one.decoder is not None},
+        standardiser,
     )
     return fitted, method
 
 
-def _true_latents(plan: DecodingPlan, space: LatentSpace, ids: tuple[str, ...]) -> NDArray[np.floating]:
+def _shuffled_orders(plan: DecodingPlan, subject: str, n_trials: int) -> list[NDArray[np.intp]]:
+    """Orders in which targets go to responses, one a shuffle."""
+    # Each brain is shuffled in its own way, so that the mean over people has an honest floor too.
+    brain = zlib.crc32(subject.encode())
+    # Targets go to the responses, not responses to the targets: the same pairs, and one copy of X.
+    return [
+        np.argsort(shuffled_order(n_trials, np.random.default_rng([plan.options.seed, number, brain])))
+        for number in range(plan.n_shuffles)
+    ]
+
+
+def _true_latents(
+    plan: DecodingPlan, method: Method, space: str, ids: tuple[str, ...]
+) -> NDArray[np.floating]:
     """Latents (n_ids, n_targets) of pictures; kept for the next region where there is one fold."""
-    key = (space.identity, ids)
+    identities = {name: one.identity for name, one in method.latent_spaces.items()}
+    key = (identities[space], ids)
     if key not in plan.encoded:
-        if len(plan.split.folds) > 1:
+        if len(plan.split.folds) > 1 and key[1] not in {known[1] for known in plan.encoded}:
             plan.encoded.clear()
-        latents = space.encode(plan.stimuli.images(ids))
-        plan.encoded[key] = latents.reshape(len(latents), -1)
-    return plan.encoded[key]
+        for name, latents in encode(method, space, plan.stimuli.images(ids), plan.scratch).items():
+            plan.encoded[identities[name], ids] = latents.reshape(len(latents), -1)
+    found = plan.encoded[key]
+    if isinstance(found, np.memmap):
+        # Latents of many layers do not stay on the disk beside one another.
+        del plan.encoded[key]
+    return found
 
 
 def compact(decoder: Decoder) -> Decoder:
@@ -251,13 +272,6 @@ def compact(decoder: Decoder) -> Decoder:
 def run_labels(trials: pd.DataFrame) -> NDArray[np.str_]:
     """Label (n_trials,) of each trial's run, unique within a person."""
     return (trials["session"] + "/" + trials["task"] + "/" + trials["run"]).to_numpy(dtype=str)
-
-
-def predict(decoder: Decoder, X: NDArray[np.floating], n_trials: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Latents (n_items, n_targets) of responses, each the mean of `n_trials` (n_items,) trials."""
-    if isinstance(decoder, RescaledDecoder):
-        return np.asarray(decoder.predict(X, n_trials), dtype=np.float32)
-    return np.asarray(decoder.predict(X), dtype=np.float32)
 
 
 def items_of_tests(

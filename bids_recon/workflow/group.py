@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,32 @@ from bids_recon.dataset.stimulus_lookup import look_up
 from bids_recon.dataset.stimulus_spec import load_stimulus_spec
 from bids_recon.dataset.trials import check_files
 from bids_recon.errors import MissingInputError, NothingSelectedError
-from bids_recon.methods.base import MethodOptions
-from bids_recon.methods.seeds import picture_seed
-from bids_recon.outputs.atomic import write_json, write_png, write_tsv
-from bids_recon.outputs.names import label, stimulus_filename
-from bids_recon.outputs.reading import read_tsv
+from bids_recon.methods.registry import method_class
+from bids_recon.metrics.network_features import available_scorers
+from bids_recon.outputs.names import label
 from bids_recon.report.content import GalleryItem, GroupReport
 from bids_recon.report.pages import write_group_report
 from bids_recon.workflow.audit_log import read_audits
 from bids_recon.workflow.averaging import AVERAGE, average_over_people
-from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, TEXT_COLUMNS
+from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
-from bids_recon.workflow.latents_store import decoded_subjects, read_decoded, read_regions
+from bids_recon.workflow.group_files import remove_unlisted, write_pictures, write_table
+from bids_recon.workflow.latents_store import (
+    decoded_regions,
+    decoded_subjects,
+    read_decoded,
+    read_regions,
+)
 from bids_recon.workflow.method_settings import options_of
 from bids_recon.workflow.page_context import run_context
-from bids_recon.workflow.scoring import Scores, score
+from bids_recon.workflow.rating_pages import write_rating_pages
+from bids_recon.workflow.region_names import ALL, shown_method
+from bids_recon.workflow.remembered_pictures import RememberedPictures, steps_of_items
+from bids_recon.workflow.scoring import score
 from bids_recon.workflow.stage_cache import remove_leftovers
 from bids_recon.workflow.subject_page import gallery_items, seen_thumbnails
+from bids_recon.workflow.true_latents import TrueLatents
 
-DECIMALS = 6
 LOGGER = logging.getLogger("bids_recon")
 
 
@@ -53,38 +60,18 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
     group_dir = settings.output_dir / "group"
     remove_leftovers(group_dir)
     description = read_description(settings.bids_dir)
-    metrics, items, images, regions = [], [], [], []
-    gallery: list[GalleryItem] = []
-    warnings: list[str] = []
-    sidecars: dict[str, dict[str, Any]] = {}
+    drawn = _Drawn()
     for method in settings.method:
-        decoded, found = _read(settings, method)
-        sidecars.update(found)
-        average, more = average_over_people(decoded)
-        warnings += more
-        everyone = {**decoded, **({AVERAGE: average} if average is not None else {})}
-        stimuli = _stimuli(settings, list(decoded.values()), next(iter(found.values())))
-        seen = seen_thumbnails(stimuli, stimuli.ids)
-        for person, latents in everyone.items():
-            options = options_of(found.get(person) or next(iter(found.values())), settings.device)
-            scores = score(latents, rebuild_methods(latents, method, options), stimuli, seed=options.seed)
-            who = {"subject": person, "method": method}
-            metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
-            items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
-            images.append(_write_pictures(settings, person, options, method, latents, scores, stimuli))
-            gallery += gallery_items(person, method, latents, scores, seen)
-        _remove_unlisted(group_dir, method, images)
-        regions += [
-            read_regions(settings.output_dir, person, method).assign(subject=person) for person in decoded
-        ]
+        _draw(settings, method, drawn)
         on_step(f"group {method}")
+    warnings, sidecars = drawn.warnings, drawn.sidecars
     tables = {
-        "metrics": (metrics, METRIC_COLUMNS),
-        "items": (items, ITEM_COLUMNS),
-        "images": (images, IMAGE_COLUMNS),
+        "metrics": (drawn.metrics, METRIC_COLUMNS),
+        "items": (drawn.items, ITEM_COLUMNS),
+        "images": (drawn.images, IMAGE_COLUMNS),
     }
     for name, (parts, columns) in tables.items():
-        _write_table(group_dir, name, pd.concat(parts, ignore_index=True), columns, settings.method)
+        write_table(group_dir, name, pd.concat(parts, ignore_index=True), columns, settings.method)
     subjects = [
         {"subject": person, "test trials": "averaged" if one["AveragedTestTrials"] else "single"}
         | {"voxels": one["Voxels"], "responses": one["ResponsesFrom"], "split": one["Split"]}
@@ -109,13 +96,85 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         ),
         subjects=pd.DataFrame(subjects),
         audit={person: audits.get(f"sub-{person}", {}) for person in sidecars},
-        rois=pd.concat(regions, ignore_index=True),
-        metrics=pd.concat(metrics, ignore_index=True),
-        gallery=gallery,
+        rois=pd.concat(drawn.regions, ignore_index=True),
+        metrics=_named_by_region(pd.concat(drawn.metrics, ignore_index=True)),
+        gallery=drawn.gallery,
+    )
+    warnings += write_rating_pages(
+        group_dir, drawn.gallery, seed=settings.seed, simulated=bool(one["Simulated"])
     )
     for warning in warnings:
         LOGGER.warning("%s", warning)
     write_group_report(settings.output_dir / "group.html", report)
+
+
+@dataclass
+class _Drawn:
+    """What was drawn and scored, method by method."""
+
+    metrics: list[pd.DataFrame] = field(default_factory=list)
+    items: list[pd.DataFrame] = field(default_factory=list)
+    images: list[pd.DataFrame] = field(default_factory=list)
+    regions: list[pd.DataFrame] = field(default_factory=list)
+    gallery: list[GalleryItem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    sidecars: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _draw(settings: Settings, method: str, drawn: _Drawn) -> None:
+    """Draw, score and write what was decoded by one method: everyone, their mean, and single regions."""
+    decoded, sidecars = _read(settings, method)
+    drawn.sidecars.update(sidecars)
+    stimuli = _stimuli(settings, list(decoded.values()), list(sidecars.values()))
+    seen = seen_thumbnails(stimuli, stimuli.ids)
+    scratch, group_dir = settings.work_dir / "scratch", settings.output_dir / "group"
+    images = []
+    for region, people in {ALL: decoded, **_read_regions(settings, method, list(decoded))}.items():
+        average, warnings = average_over_people(people, scratch)
+        drawn.warnings += warnings if region == ALL else []
+        everyone = {**people, **({AVERAGE: average} if average is not None else {})}
+        for person, latents in everyone.items():
+            options = options_of(sidecars.get(person) or next(iter(sidecars.values())), settings)
+            methods = rebuild_methods(latents, method, options)
+            if not method_class(method).quick_render:
+                folder = settings.work_dir / "pictures" / label(method)
+                methods = {fold: RememberedPictures(one, folder) for fold, one in methods.items()}
+            scores = score(
+                latents,
+                methods,
+                stimuli,
+                seed=options.seed,
+                truths=TrueLatents(methods, stimuli, scratch),
+                networks=available_scorers(settings.weights),
+            )
+            who = {"subject": person, "method": method, "roi": region}
+            drawn.metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
+            drawn.items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
+            images.append(
+                write_pictures(group_dir, settings.bids_dir, who, latents, scores, stimuli, options.seed)
+            )
+            steps = steps_of_items(latents, methods, options.seed)
+            drawn.gallery += gallery_items(person, shown_method(method, region), latents, scores, seen, steps)
+    remove_unlisted(group_dir, method, images)
+    drawn.images += images
+    drawn.regions += [
+        read_regions(settings.output_dir, person, method).assign(subject=person) for person in decoded
+    ]
+
+
+def _named_by_region(metrics: pd.DataFrame) -> pd.DataFrame:
+    names = [shown_method(*pair) for pair in zip(metrics["method"], metrics["roi"], strict=True)]
+    return metrics.assign(method=names)
+
+
+def _read_regions(settings: Settings, method: str, people: Sequence[str]) -> dict[str, dict[str, Decoded]]:
+    """Latents decoded from single regions, by region and person."""
+    found: dict[str, dict[str, Decoded]] = {}
+    for person in people:
+        for region in decoded_regions(settings.output_dir, person, method):
+            latents, _ = read_decoded(settings.output_dir, person, method, region)
+            found.setdefault(region, {})[person] = latents
+    return found
 
 
 def _read(settings: Settings, method: str) -> tuple[dict[str, Decoded], dict[str, dict[str, Any]]]:
@@ -141,14 +200,20 @@ def _read(settings: Settings, method: str) -> tuple[dict[str, Decoded], dict[str
     return {p: decoded for p, (decoded, _) in both.items()}, {p: sidecar for p, (_, sidecar) in both.items()}
 
 
-def _stimuli(settings: Settings, decoded: Sequence[Decoded], sidecar: dict[str, Any]) -> StimulusSet:
+def _stimuli(
+    settings: Settings, decoded: Sequence[Decoded], sidecars: Sequence[dict[str, Any]]
+) -> StimulusSet:
+    sidecar = sidecars[0]
     folders = settings.stimuli or tuple(Path(f) for f in sidecar["Stimuli"] if Path(f).is_dir())
     spec = load_stimulus_spec(settings.stimulus_spec or sidecar["StimulusSpec"])
     items = pd.concat([one.items for one in decoded])
     # People may have seen different pictures under one name.
     check_files(items)
     shown = items.drop_duplicates("stimulus_id")
-    stimuli = look_up(shown, spec, settings.bids_dir, folders)
+    attributes = {
+        name: known for one in sidecars for name, known in one.get("StimulusAttributes", {}).items()
+    }
+    stimuli = look_up(shown, spec, settings.bids_dir, folders, attributes)
     if missing := stimuli.missing():
         annexed = [str(one.path) for one in missing if one.path is not None]
         raise MissingInputError(
@@ -159,73 +224,3 @@ def _stimuli(settings: Settings, decoded: Sequence[Decoded], sidecar: dict[str, 
             else "Name their folder with --stimuli.",
         )
     return stimuli
-
-
-def _write_pictures(
-    settings: Settings,
-    person: str,
-    options: MethodOptions,
-    method: str,
-    decoded: Decoded,
-    scores: Scores,
-    stimuli: StimulusSet,
-) -> pd.DataFrame:
-    assert scores.reconstructed is not None
-    rows = []
-    for item, picture in zip(decoded.items.to_dict("records"), scores.reconstructed, strict=True):
-        stimulus_id, trial = str(item["stimulus_id"]), int(item["trial_index"])
-        stem = stimulus_filename(stimulus_id) + ("" if trial < 0 else f"_trial-{trial}")
-        file = Path("images") / person / label(method) / str(item["test_set"]) / f"{stem}.png"
-        write_png(settings.output_dir / "group" / file, picture)
-        rows.append(
-            {
-                "subject": person,
-                "method": method,
-                "test_set": item["test_set"],
-                "stimulus_id": stimulus_id,
-                "trial_index": trial if trial >= 0 else None,
-                "n_trials": item["n_trials"],
-                "file": file.as_posix(),
-                "seen_file": _seen_file(stimuli, stimulus_id, settings.bids_dir),
-                "height": picture.shape[0],
-                "width": picture.shape[1],
-                "seed": int(picture_seed(options.seed, stimulus_id)),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)).astype({"trial_index": "Int64"})
-
-
-def _remove_unlisted(group_dir: Path, method: str, images: Sequence[pd.DataFrame]) -> None:
-    """Remove pictures of an earlier call, of other people or another split, that no table names any more."""
-    listed = {name for table in images for name in table["file"]}
-    for file in group_dir.glob(f"images/*/{label(method)}/*/*.png"):
-        if file.relative_to(group_dir).as_posix() not in listed:
-            file.unlink()
-
-
-def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | None:
-    path = stimuli.path(stimulus_id)
-    if path is None:
-        return None
-    inside = path.absolute().is_relative_to(bids_dir.absolute())
-    return path.absolute().relative_to(bids_dir.absolute()).as_posix() if inside else path.name
-
-
-def _write_table(
-    folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str], methods: Sequence[str]
-) -> None:
-    """Write a table; rows of methods that this call did not run are kept."""
-    file = folder / f"{name}.tsv"
-    if file.is_file():
-        old = read_tsv(file, TEXT_COLUMNS)
-        if list(old.columns) == list(table.columns):
-            kept = old[~old["method"].isin(list(methods))]
-            table = pd.concat([kept, table], ignore_index=True) if len(kept) else table
-    if "trial_index" in table:
-        table = table.assign(
-            trial_index=table["trial_index"].where(table["trial_index"] >= 0).astype("Int64")
-        )
-    if "note" in table:
-        table = table.assign(note=table["note"].replace("", "n/a"))
-    write_tsv(file, table.round(DECIMALS))
-    write_json(folder / f"{name}.json", {column: {"Description": text} for column, text in columns.items()})

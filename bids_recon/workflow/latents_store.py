@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bids_recon.dataset.layout import list_participants
 from bids_recon.errors import DataError, MissingInputError, from_os_error
-from bids_recon.outputs.atomic import write_json, write_safetensors, write_tsv
+from bids_recon.outputs.atomic import write_json, write_tsv
 from bids_recon.outputs.names import derivative_name, label
 from bids_recon.outputs.reading import read_json, read_tsv
+from bids_recon.outputs.tensor_files import open_tensors, write_tensors
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.column_notes import TEXT_COLUMNS
 from bids_recon.workflow.decoder_store import decoder_facts, write_decoders
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
 
-def decoding_file(output_dir: Path, subject: str, method: str, suffix: str, extension: str) -> Path:
-    """Where a file of one participant's decoding lies."""
-    name = derivative_name({"subject": subject, "description": label(method)}, suffix, extension)
+def decoding_file(
+    output_dir: Path, subject: str, method: str, suffix: str, extension: str, region: str = ""
+) -> Path:
+    """Where a file of one participant's decoding lies, from all voxels or from those of one region."""
+    entities = {"subject": subject, "label": label(region) if region else "", "description": label(method)}
+    name = derivative_name(entities, suffix, extension)
     return output_dir / f"sub-{subject}" / "decoder" / name
 
 
@@ -34,6 +36,7 @@ def write_decoded(
     decoded: Decoded,
     sidecar: Mapping[str, Any],
     voxels: VoxelSelection,
+    region: str = "",
 ) -> list[Path]:
     """Write items, latents, latent spaces and decoders of one participant.
 
@@ -42,7 +45,7 @@ def write_decoded(
     The JSON sidecar is written last, and one of an earlier run removed first: the group level reads a
     participant only when it is there.
     """
-    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json")
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json", region)
     try:
         sidecar_file.unlink(missing_ok=True)
     except OSError as error:
@@ -59,6 +62,7 @@ def write_decoded(
         "Description": f"Decoded latents of sub-{subject} by the method {method}",
         "Method": method,
         "Subject": subject,
+        **({"Region": region} if region else {}),
         "LatentSpaces": {
             fold.name: {space: list(array.shape[1:]) for space, array in fold.predicted.items()}
             for fold in decoded.folds
@@ -69,11 +73,11 @@ def write_decoded(
         **decoder_facts(decoded, voxels),
         **sidecar,
     }
-    weights = decoding_file(output_dir, subject, method, "decoder", ".safetensors")
+    weights = decoding_file(output_dir, subject, method, "decoder", ".safetensors", region)
     return [
-        write_safetensors(decoding_file(output_dir, subject, method, "latents", ".safetensors"), arrays),
+        write_tensors(decoding_file(output_dir, subject, method, "latents", ".safetensors", region), arrays),
         *write_decoders(weights, decoded, voxels),
-        write_tsv(decoding_file(output_dir, subject, method, "latents", ".tsv"), items),
+        write_tsv(decoding_file(output_dir, subject, method, "latents", ".tsv", region), items),
         write_json(sidecar_file, content),
     ]
 
@@ -98,7 +102,25 @@ def decoded_subjects(output_dir: Path, method: str) -> list[str]:
     ]
 
 
-def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, dict[str, Any]]:
+def decoded_regions(output_dir: Path, subject: str, method: str) -> list[str]:
+    """Regions whose decoded latents were written on their own, for pictures of each."""
+    files = decoding_file(output_dir, subject, method, "decoder", ".json", "REGION")
+    pattern = files.name.replace("label-REGION", "label-*")
+    found = (read_json(file).get("Region") for file in sorted(files.parent.glob(pattern)))
+    return [str(region) for region in found if region]
+
+
+def remove_regions(output_dir: Path, subject: str, method: str) -> None:
+    """Remove decoded latents of single regions that an earlier call wrote."""
+    for region in decoded_regions(output_dir, subject, method):
+        # The sidecar first: without it the others are not read.
+        for suffix, extension in (("decoder", ".json"), ("latents", ".safetensors"), ("latents", ".tsv")):
+            decoding_file(output_dir, subject, method, suffix, extension, region).unlink(missing_ok=True)
+
+
+def read_decoded(
+    output_dir: Path, subject: str, method: str, region: str = ""
+) -> tuple[Decoded, dict[str, Any]]:
     """Read what `write_decoded` wrote, but for the decoders' own arrays.
 
     Returns
@@ -113,18 +135,16 @@ def read_decoded(output_dir: Path, subject: str, method: str) -> tuple[Decoded, 
     DataError
         When a file is damaged.
     """
-    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json")
-    latents_file = decoding_file(output_dir, subject, method, "latents", ".safetensors")
-    items_file = decoding_file(output_dir, subject, method, "latents", ".tsv")
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json", region)
+    latents_file = decoding_file(output_dir, subject, method, "latents", ".safetensors", region)
+    items_file = decoding_file(output_dir, subject, method, "latents", ".tsv", region)
     again = "Run the participant level again."
     for file in (sidecar_file, latents_file, items_file):
         if not file.is_file():
             raise MissingInputError("is missing", file=file, remedy=again)
     sidecar = read_json(sidecar_file, remedy=again)
-    try:
-        arrays = load_file(latents_file)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot be read ({error})", file=latents_file, remedy=again) from error
+    # Those of many layers are read as they are used.
+    arrays = open_tensors(latents_file, remedy=again)
     items = read_tsv(items_file, TEXT_COLUMNS)
     if missing := set(ITEM_COLUMNS) - set(items.columns):
         raise DataError(f"lacks the columns {sorted(missing)}", file=items_file, remedy=again)
@@ -152,7 +172,11 @@ def _folds(
     folds = []
     for fold, identity in sidecar["FoldIdentities"].items():
         part = items[items["fold"] == fold].reset_index(drop=True)
-        predicted, floor = stored["predicted"][fold], stored["floor"][fold]
+        # In the order of decoding; the file has its own.
+        spaces = sidecar["LatentSpaces"][fold]
+        predicted, floor = (
+            {space: stored[kind][fold][space] for space in spaces} for kind in ("predicted", "floor")
+        )
         if any(len(array) != len(part) for array in predicted.values()):
             raise ValueError(f"fold {fold} has {len(part)} rows in the table")
         # A pretrained latent space has nothing to be stored.

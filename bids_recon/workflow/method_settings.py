@@ -10,6 +10,10 @@ from bids_recon.methods.base import MethodOptions
 
 # Fields of their own in `MethodOptions`; the others are settings of single methods.
 _OWN = ("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale")
+# Settings of single methods, under the names of their options.
+_OF_METHODS = ("n_components", "image_size", "encoder", "layers", "norm_correction")
+# Those that decoding does not depend on: the group level may choose others.
+DRAWING = ("generator", "optimiser", "iterations", "layer_order")
 
 
 def method_options(settings: Settings) -> MethodOptions:
@@ -24,24 +28,36 @@ def method_options(settings: Settings) -> MethodOptions:
         legacy_test_statistics=settings.legacy_test_statistics,
         seed=settings.seed,
         device=settings.device,
-        extra={"n_components": settings.n_components, "image_size": settings.image_size},
+        weights=settings.weights,
+        extra={name: getattr(settings, name) for name in (*_OF_METHODS, *DRAWING)}
+        | {"batch_size": settings.batch_size},
     )
 
 
 def options_record(options: MethodOptions) -> dict[str, Any]:
-    """What a sidecar keeps of the options, JSON-ready; seed and legacy statistics have keys of their own."""
-    return {name: getattr(options, name) for name in _OWN} | dict(options.extra)
+    """What a sidecar keeps of the options, JSON-ready: all that decoded latents depend on.
+
+    Seed and legacy statistics have keys of their own.
+    """
+    extra = {name: value for name, value in options.extra.items() if name in _OF_METHODS}
+    return {name: getattr(options, name) for name in _OWN} | extra
 
 
-def options_of(sidecar: Mapping[str, Any], device: str) -> MethodOptions:
-    """The options a method was fitted with, from the sidecar of its decoded latents."""
+def options_of(sidecar: Mapping[str, Any], settings: Settings) -> MethodOptions:
+    """The options a method was fitted with, from the sidecar of its decoded latents.
+
+    What belongs to the machine (device, weights, pictures at a time) comes from the settings, and so does how
+    pictures are drawn, where the settings say so: they may match some of the layers that were decoded.
+    """
     extra = dict(sidecar["MethodOptions"])
     own = {name: extra.pop(name, None) for name in _OWN}
     own["alpha"] = tuple(own["alpha"] or ())
+    drawing = {name: value for name in DRAWING if (value := getattr(settings, name)) is not None}
     return MethodOptions(
         **own,
         legacy_test_statistics=sidecar["LegacyTestStatistics"],
         seed=sidecar["Seed"],
-        device=device,
-        extra=extra,
+        device=settings.device,
+        weights=settings.weights,
+        extra={**extra, **drawing, "drawn_layers": settings.layers, "batch_size": settings.batch_size},
     )

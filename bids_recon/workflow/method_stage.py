@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,26 @@ from bids_recon.config import Settings
 from bids_recon.dataset.stimuli import PictureSequence, find_pictures, picture_hash, read_picture
 from bids_recon.dataset.stimulus_spec import names_file
 from bids_recon.methods.base import Method
+from bids_recon.methods.registry import method_class
 from bids_recon.outputs.names import label
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
-from bids_recon.workflow.latents_store import read_decoded, read_regions, write_decoded, write_regions
+from bids_recon.workflow.latents_store import (
+    read_decoded,
+    read_regions,
+    remove_regions,
+    write_decoded,
+    write_regions,
+)
 from bids_recon.workflow.method_settings import method_options, options_record
 from bids_recon.workflow.plan import ParticipantPlan
+from bids_recon.workflow.region_names import ALL
 from bids_recon.workflow.responses import ResponseResult
 from bids_recon.workflow.reuse import FLOOR, EarlierFit, decode_again
-from bids_recon.workflow.scoring import Scores, TrueLatents, score
+from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
+from bids_recon.workflow.true_latents import TrueLatents
 
 ROI_SHUFFLES = 10
-# The row of all voxels together, which `--roi all` asks for under the same name.
-ALL = "all"
 ROI_METRICS = ("latent-correlation", "two-way-a", "two-way-c")
 ROI_COLUMNS = [
     *("method", "roi", "n_voxels", "test_set", "metric", "protocol", "value", "ci_low", "ci_high"),
@@ -68,6 +75,8 @@ def run_method(
     assert plan.split is not None
     extra = [] if settings.extra_images is None else find_pictures(settings.extra_images)
     earlier = plan.earlier.get(method)
+    n_shuffles = settings.n_shuffles or method_class(method).n_shuffles
+    scratch = settings.work_dir / "scratch"
     decoding = DecodingPlan(
         method,
         method_options(settings) if earlier is None else earlier.options,
@@ -76,11 +85,12 @@ def run_method(
         PictureSequence(extra, read_picture),
         result.zscore,
         settings.average_trials,
-        settings.n_shuffles,
+        n_shuffles,
         result.modulation,
+        scratch,
     )
     sidecar = _sidecar(settings, plan, result, decoding, extra)
-    stage, key = f"decode_{label(method)}", _key(settings.output_dir, plan, result, decoding, extra, sidecar)
+    stage, key = f"decode_{label(method)}", _key(settings, plan, result, decoding, extra, sidecar)
     if not cache.outputs(stage, key):
         if earlier is None:
             decoded, methods = decode(result.responses, decoding)
@@ -90,22 +100,29 @@ def run_method(
                 earlier,
                 plan.split,
                 average=settings.average_trials,
-                n_shuffles=settings.n_shuffles,
+                n_shuffles=n_shuffles,
                 seed=settings.seed,
             )
             methods = {earlier.fold.name: earlier.method}
         # Saved decoders take their voxels as a whole.
         rois = result.responses.voxels.rois if earlier is None else {}
-        regions = _regions(result, rois, decoding, decoded, methods)
+        parts = _decode_regions(result, rois, decoding, decoded, methods)
+        regions = _score_regions(parts, decoding, methods)
         written = [write_regions(settings.output_dir, plan.subject, method, regions)]
         voxels = result.responses.voxels
+        remove_regions(settings.output_dir, plan.subject, method)
+        for part in parts[1:] if settings.roi_pictures else ():
+            written += write_decoded(
+                settings.output_dir, plan.subject, method, part.decoded, sidecar, voxels, part.name
+            )
         written += write_decoded(settings.output_dir, plan.subject, method, decoded, sidecar, voxels)
         cache.finish(stage, key, written)
     # What follows uses what is on disk, as the group level will, so that both see the same.
     decoded, _ = read_decoded(settings.output_dir, plan.subject, method)
     methods = rebuild_methods(decoded, method, decoding.options)
     quick = next(iter(methods.values())).quick_render
-    scores = score(decoded, methods, plan.stimuli, seed=settings.seed, pictures=quick)
+    truths = TrueLatents(methods, plan.stimuli, scratch)
+    scores = score(decoded, methods, plan.stimuli, seed=settings.seed, pictures=quick, truths=truths)
     regions = read_regions(settings.output_dir, plan.subject, method)
     return MethodResult(
         method, decoded, methods, scores, regions, [*_warnings(decoded), *_other_estimator(earlier, sidecar)]
@@ -122,7 +139,7 @@ def _other_estimator(earlier: EarlierFit | None, sidecar: Mapping[str, Any]) -> 
 
 
 def _key(
-    output_dir: Path,
+    settings: Settings,
     plan: ParticipantPlan,
     result: ResponseResult,
     decoding: DecodingPlan,
@@ -132,7 +149,7 @@ def _key(
     responses, earlier = result.responses, plan.earlier.get(decoding.method)
     return stage_key(
         {
-            "output": str(output_dir.resolve()),
+            "output": str(settings.output_dir.resolve()),
             "responses": hashlib.sha256(np.ascontiguousarray(responses.data).tobytes()).hexdigest(),
             "voxels": hashlib.sha256(responses.voxels.indices.tobytes()).hexdigest(),
             "regions": region_hashes(responses.voxels),
@@ -144,7 +161,7 @@ def _key(
             },
             "extra": [fingerprint(path) for path in extra],
             "method": decoding.method,
-            "options": decoding.options,
+            "roi_pictures": settings.roi_pictures,
             "decoders": [fingerprint(path) for path in earlier.files] if earlier else None,
             "zscore": decoding.zscore,
             "average_trials": decoding.average_trials,
@@ -155,33 +172,55 @@ def _key(
     )
 
 
-def _regions(
+@dataclass(frozen=True)
+class _Region:
+    """Latents decoded with the voxels of one region; `all` has a floor of fewer shuffles than its own."""
+
+    name: str
+    n_voxels: int
+    decoded: Decoded
+
+
+def _decode_regions(
     result: ResponseResult,
     rois: Mapping[str, NDArray[np.bool_]],
     decoding: DecodingPlan,
     decoded: Decoded,
     methods: dict[str, Method],
-) -> pd.DataFrame:
-    """Accuracy on latents with the voxels of each region, and of all together."""
+) -> list[_Region]:
+    """Decode with the voxels of each region; all together come first."""
     n_shuffles = min(decoding.n_shuffles, ROI_SHUFFLES)
     few = Decoded(tuple(fold.with_floor(n_shuffles) for fold in decoded.folds))
-    regions: list[tuple[str, int, Decoded]] = [(ALL, result.responses.voxels.n_voxels, few)]
+    regions = [_Region(ALL, result.responses.voxels.n_voxels, few)]
     for name, member in rois.items():
         if member.all() and name == ALL:
             continue
-        if member.all():
-            regions.append((name, int(member.sum()), few))
-        else:
+        part = few
+        if not member.all():
             part = decode_region(result.responses.restrict(member), decoding, methods, n_shuffles)
-            regions.append((name, int(member.sum()), part))
+        regions.append(_Region(name, int(member.sum()), part))
+    return regions
+
+
+def _score_regions(
+    regions: Sequence[_Region], decoding: DecodingPlan, methods: dict[str, Method]
+) -> pd.DataFrame:
+    """Accuracy on latents with the voxels of each region, and of all together."""
+    truths = TrueLatents(methods, decoding.stimuli, decoding.scratch)
     tables = []
-    truths = TrueLatents(methods, decoding.stimuli)
-    for name, n_voxels, part in regions:
+    for region in regions:
         table = score(
-            part, methods, decoding.stimuli, seed=decoding.options.seed, pictures=False, truths=truths
+            region.decoded,
+            methods,
+            decoding.stimuli,
+            seed=decoding.options.seed,
+            pictures=False,
+            truths=truths,
         ).metrics
         table = table[table["metric"].isin(ROI_METRICS)]
-        tables.append(table.assign(method=decoding.method, roi=name, n_voxels=n_voxels)[ROI_COLUMNS])
+        tables.append(
+            table.assign(method=decoding.method, roi=region.name, n_voxels=region.n_voxels)[ROI_COLUMNS]
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -210,6 +249,9 @@ def _sidecar(
         "AveragedTestTrials": settings.average_trials,
         "Regions": {name: int(member.sum()) for name, member in result.responses.voxels.rois.items()},
         "Voxels": result.responses.voxels.n_voxels,
+        "StimulusAttributes": {
+            name: found for name in decoding.split.stimuli if (found := plan.stimuli.attributes(name))
+        },
         "ExtraImages": len(extra),
         "Seed": settings.seed,
         "MethodOptions": options_record(decoding.options),

@@ -19,6 +19,7 @@ from bids_recon.outputs.reading import read_tsv
 from bids_recon.report.rating_page import read_rating_page
 from bids_recon.workflow.column_notes import METRIC_COLUMNS
 from bids_recon.workflow.rating_files import RaterFile, longest_of_each, read_rater_file
+from bids_recon.workflow.region_names import method_and_region
 
 PROTOCOL = "ratings-1"
 CATCH_THRESHOLD = 0.8
@@ -214,7 +215,9 @@ def _rows(answers: pd.DataFrame) -> pd.DataFrame:
         )
         if metric == "human-preference":
             note += f"; against {', '.join(sorted(part['rival'].unique()))}"
-        identity = dict(zip(names[1:], who, strict=True))
+        subject, shown, test_set = who
+        method, region = method_and_region(shown)
+        identity = {"subject": subject, "method": method, "roi": region, "test_set": test_set}
         rows.append(
             {
                 **identity,

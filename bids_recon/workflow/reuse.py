@@ -91,7 +91,7 @@ def _read(settings: Settings, folder: Path, subject: str, name: str) -> EarlierF
         )
     sidecar_file = weights.with_suffix(".json")
     try:
-        options = options_of(sidecar, settings.device)
+        options = options_of(sidecar, settings)
         how = sidecar["Standardisation"]
     except (KeyError, TypeError) as error:
         raise DataError(f"lacks {error}", file=sidecar_file, remedy=AGAIN) from error

@@ -16,6 +16,7 @@ from bids_recon.errors import ExitCode, UsageError
 from bids_recon.methods.registry import make_method
 from bids_recon.outputs.atomic import write_text
 from bids_recon.outputs.dataset import initialise_output
+from bids_recon.weights.store import find_weight
 from bids_recon.workflow.engine import Failure, run_all
 from bids_recon.workflow.group import run_group
 from bids_recon.workflow.method_settings import method_options
@@ -42,9 +43,10 @@ def _participants(settings: Settings) -> list[str]:
 
 
 def _check_names(settings: Settings) -> None:
-    """Names of methods and estimators are checked before hours of computing, not after."""
+    """Names of methods and estimators, and weights, are checked before hours of computing, not after."""
     for method in settings.method:
-        make_method(method, method_options(settings))
+        for weight in make_method(method, method_options(settings)).weights:
+            find_weight(weight, settings.weights)
     if settings.glm not in ESTIMATED:
         raise UsageError(
             f"there is no estimator '{settings.glm}'", remedy=f"Choose among: {', '.join(ESTIMATED)}."

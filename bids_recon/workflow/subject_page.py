@@ -34,9 +34,17 @@ def seen_thumbnails(stimuli: StimulusSet, ids: Iterable[str]) -> dict[str, NDArr
 
 
 def gallery_items(
-    subject: str, method: str, decoded: Decoded, scores: Scores, seen: Mapping[str, NDArray[np.uint8]]
+    subject: str,
+    method: str,
+    decoded: Decoded,
+    scores: Scores,
+    seen: Mapping[str, NDArray[np.uint8]],
+    steps: Sequence[Mapping[int, NDArray[np.uint8]]] = (),
 ) -> list[GalleryItem]:
-    """Reconstructions beside what was seen, with every score of each picture."""
+    """Reconstructions beside what was seen, with every score of each picture.
+
+    `steps` are the pictures after some of the iterations that led to each item, where there were any.
+    """
     if scores.reconstructed is None or scores.ceiling is None:
         return []
     by_item = {
@@ -63,6 +71,7 @@ def gallery_items(
                 score=values[SORTED_BY],
                 scores=values,
                 score_name=SORTED_BY,
+                steps=tuple(steps[row].items()) if steps else (),
             )
         )
     return found

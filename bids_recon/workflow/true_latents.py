@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.methods.base import Method
 from bids_recon.workflow.decoding import DecodedFold
-
-LARGE = 1 << 26
-"""Bytes from which latents need not be held in memory."""
+from bids_recon.workflow.encoding import encode
 
 
 class TrueLatents:
@@ -40,14 +37,7 @@ class TrueLatents:
         """Latents (n, *shape) of some pictures in a latent space of a fold."""
         key = (fold.identity, space, tuple(ids))
         if key not in self._known:
-            latent_space = self._methods[fold.name].latent_spaces[space]
-            self._known[key] = self._kept(latent_space.encode(self._stimuli.images(ids)))
+            method, images = self._methods[fold.name], self._stimuli.images(ids)
+            for name, latents in encode(method, space, images, self._folder).items():
+                self._known[fold.identity, name, tuple(ids)] = latents
         return self._known[key]
-
-    def _kept(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._folder is None or latents.nbytes < LARGE:
-            return latents
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            kept = np.memmap(file, dtype=latents.dtype, mode="w+", shape=latents.shape)
-        kept[...] = latents
-        return kept

@@ -81,17 +81,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 EXAMPLES = {
     "x": "participant-label session-label session-id task-id derivatives stimuli roi method stimulus-spec"
     " split bids-filter-file bids-database-dir extra-images work-dir config-file glm decoder decoders"
-    " space",
+    " space layers weights",
     "3": "n-components image-size n-shuffles nprocs nthreads n-cpus omp-nthreads seed random-seed mem mem-mb"
-    " hrf-shift alpha",
+    " hrf-shift alpha iterations batch-size",
     "gcv": "alpha-selection",
     "target": "alpha-per",
-    "none": "rescale noise-covariance preprocess nuisance",
+    "none": "rescale noise-covariance preprocess nuisance generator norm-correction",
     "": "skip-bids-validation skip-bids-validator responses-only no-average-trials legacy-test-statistics"
-    " stop-on-first-crash dry-run offline",
+    " stop-on-first-crash dry-run offline roi-pictures",
     "drop": "on-leak",
     "all": "zscore",
     "cpu": "device",
+    "vgg19": "encoder",
+    "lbfgs": "optimiser",
+    "together": "layer-order",
 }
 SPELLED = {name: value.split() for value, names in EXAMPLES.items() for name in names.split()}
 

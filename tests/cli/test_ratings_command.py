@@ -45,7 +45,7 @@ def test_scores_are_written_and_printed(output, capsys):
     assert "01 m test: human-two-way 1.00 (1.00 to 1.00); chance 0.5; raters: 1" in printed.out
     assert printed.err == ""
     table = (output / "out" / "group" / "metrics.tsv").read_text()
-    assert "01\tm\ttest\thuman-two-way\tratings-1\t1.0\t1.0\t1.0\tn/a\tn/a\t4\t" in table
+    assert "01\tm\tall\ttest\thuman-two-way\tratings-1\t1.0\t1.0\t1.0\tn/a\tn/a\t4\t" in table
     # The kept file is scored again without being named.
     assert main([str(output / "out")]) == ExitCode.OK
     assert (output / "out" / "group" / "metrics.tsv").read_text() == table

@@ -30,6 +30,7 @@ MANIFEST = [
     "group/items.tsv",
     "group/metrics.json",
     "group/metrics.tsv",
+    "group/rating.html",
     "logs/leak-audit.json",
     "sub-01.html",
     "sub-01/decoder/sub-01_desc-eigenimage_decoder.json",
@@ -119,10 +120,11 @@ def test_images_table_names_the_pictures(whole_run):
 
 def test_metrics_have_floor_and_ceiling(whole_run):
     table = read_metrics(whole_run)
-    assert list(table.columns[:11]) == (
+    assert list(table.columns[:12]) == (
         [
             "subject",
             "method",
+            "roi",
             "test_set",
             "metric",
             "protocol",

@@ -1,0 +1,195 @@
+"""Deep image reconstruction: features of every layer are decoded, and a picture is found that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bids_recon.decoders.device import find_device, to_device
+from bids_recon.decoders.norm_correction import correct_feature_norm, feature_norm
+from bids_recon.errors import DataError, UsageError
+from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.feature_encoder import FeatureEncoder, load_encoder
+from bids_recon.latents.feature_layer import FeatureLayerSpace
+from bids_recon.methods.base import Decoder, Method, MethodOptions
+from bids_recon.methods.decoder_choice import choose_decoder
+from bids_recon.methods.deep_recon_settings import DeepReconSettings
+from bids_recon.methods.picture_search import PictureGenerator, find_pictures
+from bids_recon.models.relu7_generator import Relu7Generator
+from bids_recon.weights.activation_range import read_activation_range
+from bids_recon.weights.caffe_networks import read_relu7_generator_state
+from bids_recon.weights.checkpoint import load_strictly
+from bids_recon.weights.store import find_weight
+
+GENERATOR_INPUT = 4096
+
+
+class DeepRecon(Method):
+    """Deep image reconstruction (Shen, Horikawa, Majima and Kamitani 2017, 2019).
+
+    Reads of the options: `decoder` (`unit-ridge` by default, the present decoder of the authors; `sparse` is
+    that of the paper) with all that belongs to it, `device`, `weights`, and in `extra` what
+    `DeepReconSettings` names.
+
+    Raises
+    ------
+    UsageError
+        When an option has a value that does not exist, or two do not go together.
+    """
+
+    name: ClassVar[str] = "deep-recon"
+    n_shuffles: ClassVar[int] = 2
+    reference: ClassVar[str] = (
+        "Shen G, Horikawa T, Majima K, Kamitani Y (2019). Deep image reconstruction from human brain"
+        " activity. PLOS Computational Biology 15(1): e1006633."
+    )
+
+    def __init__(self, options: MethodOptions | None = None) -> None:
+        super().__init__(options)
+        choose_decoder(self.options, default="unit-ridge")
+        self.settings = DeepReconSettings.of(self.options.extra)
+        self._norms: dict[str, float] = {}
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The network, and the generator with the range of its input."""
+        generator = () if self.settings.generator == "none" else ("relu7-generator", "relu7-range")
+        return (self.settings.encoder.weight, *generator)
+
+    @cached_property
+    def _encoder(self) -> FeatureEncoder:
+        settings, device = self.settings, find_device(self.options.device)
+        return load_encoder(settings.encoder, settings.size, device, self.options.weights)
+
+    @cached_property
+    def _generator(self) -> PictureGenerator | None:
+        if self.settings.generator == "none":
+            return None
+        file = find_weight("relu7-generator", self.options.weights)
+        bounds = find_weight("relu7-range", self.options.weights)
+        with torch.device("meta"):
+            network = Relu7Generator()
+        load_strictly(network, read_relu7_generator_state(file), file)
+        device = find_device(self.options.device)
+        network.requires_grad_(False).eval().to(device)
+        return PictureGenerator(network, to_device(read_activation_range(bounds, GENERATOR_INPUT), device))
+
+    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
+        """Measure the norms that decoded features are brought to; the network itself is not trained.
+
+        Raises
+        ------
+        UsageError
+            When the norms of extra pictures are asked for and there are none.
+        """
+        settings = self.settings
+        if settings.norm_correction == "none":
+            return
+        measured = images if settings.norm_correction == "training" else extra_images
+        if not len(measured):
+            raise UsageError(
+                "--norm-correction extra takes the norms of features from other pictures, and there are none",
+                remedy="Name a folder of natural pictures with --extra-images.",
+            )
+        sums = dict.fromkeys(settings.layers, 0.0)
+        for _, features in self._encoder.feature_batches(measured, settings.layers):
+            for layer, values in features.items():
+                sums[layer] += float(feature_norm(values).sum())
+        self._norms = {layer: total / len(measured) for layer, total in sums.items()}
+
+    @property
+    def latent_spaces(self) -> dict[str, LatentSpace]:
+        """One space for each layer."""
+        return {layer: FeatureLayerSpace(self._encoder, layer) for layer in self.settings.layers}
+
+    def encode(self, images: Sequence[Image], spaces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Features (n, *shape) of pictures in several layers, which are computed in one go."""
+        encoder = self._encoder
+        found = {layer: np.empty((len(images), *encoder.shapes[layer]), np.float32) for layer in spaces}
+        for rows, features in encoder.feature_batches(images, spaces):
+            for layer, values in features.items():
+                found[layer][rows] = values
+        return found
+
+    def make_decoder(self, space: str) -> Decoder:
+        """Make an unfitted decoder of a layer."""
+        if space not in self.settings.layers:
+            raise KeyError(space)
+        return choose_decoder(self.options, default="unit-ridge")
+
+    def render(
+        self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
+    ) -> NDArray[np.uint8]:
+        """Pictures (n, size, size, 3) whose features come closest to decoded ones.
+
+        The search begins at one colour, so seeds do not matter.
+
+        Raises
+        ------
+        DataError
+            When decoded features are zero or not finite.
+        """
+        return self.render_steps(latents, seeds)[0]
+
+    def render_steps(
+        self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+        """Pictures, and what they looked like after some of the iterations."""
+        return self._find(latents, len(seeds), corrected=True)
+
+    def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """Pictures from the true features of the seen pictures, a batch at a time."""
+        del seeds
+        parts = []
+        for start in range(0, len(images), self.settings.batch_size):
+            some = [images[row] for row in range(start, min(start + self.settings.batch_size, len(images)))]
+            true = self._encoder.features(some, self.settings.drawn_layers)
+            # True features have the norm that they should have.
+            latents = {layer: features.cpu().numpy() for layer, features in true.items()}
+            parts.append(self._find(latents, len(some), corrected=False)[0])
+        return np.concatenate(parts)
+
+    def _find(
+        self, latents: Mapping[str, NDArray[np.floating]], n: int, *, corrected: bool
+    ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+        settings = self.settings
+        found = []
+        for start in range(0, n, settings.batch_size):
+            part = slice(start, start + settings.batch_size)
+            targets = {}
+            for layer in settings.drawn_layers:
+                # Layers may lie on disk: a batch of one at a time.
+                wanted = np.array(latents[layer][part], dtype=np.float32)
+                if corrected and self._norms:
+                    wanted = correct_feature_norm(wanted, None, self._norms[layer]).astype(np.float32)
+                targets[layer] = to_device(wanted, self._encoder.device)
+            try:
+                found.append(find_pictures(self._encoder, targets, settings, self._generator))
+            except ValueError as error:
+                raise DataError(f"no picture can be found for decoded features: {error}") from error
+        steps = {
+            number: np.concatenate([one.steps[number] for one in found]) for number in sorted(found[0].steps)
+        }
+        return np.concatenate([one.pictures for one in found]), steps
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Norm (1,) of each layer; nothing where norms are not corrected."""
+        return {layer: np.array([norm]) for layer, norm in self._norms.items()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take the norms that were measured.
+
+        Raises
+        ------
+        DataError
+            When that of a layer is missing.
+        """
+        missing = [layer for layer in self.settings.layers if layer not in state]
+        if self.settings.norm_correction != "none" and missing:
+            raise DataError(f"the saved norms of decoded features lack the layer {missing[0]}")
+        self._norms = {layer: float(norm[0]) for layer, norm in state.items()}

@@ -1,0 +1,111 @@
+"""Tables and pictures of the group level on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bids_recon.dataset.stimuli import StimulusSet
+from bids_recon.methods.seeds import picture_seed
+from bids_recon.outputs.atomic import write_json, write_png, write_tsv
+from bids_recon.outputs.names import label, stimulus_filename
+from bids_recon.outputs.reading import read_tsv
+from bids_recon.workflow.column_notes import IMAGE_COLUMNS, TEXT_COLUMNS
+from bids_recon.workflow.decoding import Decoded
+from bids_recon.workflow.region_names import ALL
+from bids_recon.workflow.scoring import Scores
+
+DECIMALS = 6
+
+
+def write_pictures(
+    group_dir: Path,
+    bids_dir: Path,
+    who: Mapping[str, str],
+    decoded: Decoded,
+    scores: Scores,
+    stimuli: StimulusSet,
+    seed: int,
+) -> pd.DataFrame:
+    """Write the reconstructions of one person, method and region.
+
+    Parameters
+    ----------
+    group_dir, bids_dir : Path
+    who : mapping
+        `subject`, `method` and `roi`.
+    decoded : Decoded
+    scores : Scores
+        With pictures.
+    stimuli : StimulusSet
+    seed : int
+        Of the run.
+
+    Returns
+    -------
+    DataFrame
+        Columns `IMAGE_COLUMNS`, one row per picture.
+    """
+    assert scores.reconstructed is not None
+    folder = Path("images") / who["subject"] / label(who["method"])
+    if who["roi"] != ALL:
+        folder /= f"roi-{label(who['roi'])}"
+    rows = []
+    for item, picture in zip(decoded.items.to_dict("records"), scores.reconstructed, strict=True):
+        stimulus_id, trial = str(item["stimulus_id"]), int(item["trial_index"])
+        stem = stimulus_filename(stimulus_id) + ("" if trial < 0 else f"_trial-{trial}")
+        file = folder / str(item["test_set"]) / f"{stem}.png"
+        write_png(group_dir / file, picture)
+        rows.append(
+            {
+                **who,
+                "test_set": item["test_set"],
+                "stimulus_id": stimulus_id,
+                "trial_index": trial if trial >= 0 else None,
+                "n_trials": item["n_trials"],
+                "file": file.as_posix(),
+                "seen_file": _seen_file(stimuli, stimulus_id, bids_dir),
+                "height": picture.shape[0],
+                "width": picture.shape[1],
+                "seed": int(picture_seed(seed, stimulus_id)),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)).astype({"trial_index": "Int64"})
+
+
+def remove_unlisted(group_dir: Path, method: str, images: Sequence[pd.DataFrame]) -> None:
+    """Remove pictures of an earlier call, of other people or another split, that no table names any more."""
+    listed = {name for table in images for name in table["file"]}
+    for file in group_dir.glob(f"images/*/{label(method)}/**/*.png"):
+        if file.relative_to(group_dir).as_posix() not in listed:
+            file.unlink()
+
+
+def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | None:
+    path = stimuli.path(stimulus_id)
+    if path is None:
+        return None
+    inside = path.absolute().is_relative_to(bids_dir.absolute())
+    return path.absolute().relative_to(bids_dir.absolute()).as_posix() if inside else path.name
+
+
+def write_table(
+    folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str], methods: Sequence[str]
+) -> None:
+    """Write a table; rows of methods that this call did not run are kept."""
+    file = folder / f"{name}.tsv"
+    if file.is_file():
+        old = read_tsv(file, TEXT_COLUMNS)
+        if list(old.columns) == list(table.columns):
+            kept = old[~old["method"].isin(list(methods))]
+            table = pd.concat([kept, table], ignore_index=True) if len(kept) else table
+    if "trial_index" in table:
+        table = table.assign(
+            trial_index=table["trial_index"].where(table["trial_index"] >= 0).astype("Int64")
+        )
+    if "note" in table:
+        table = table.assign(note=table["note"].replace("", "n/a"))
+    write_tsv(file, table.round(DECIMALS))
+    write_json(folder / f"{name}.json", {column: {"Description": text} for column, text in columns.items()})

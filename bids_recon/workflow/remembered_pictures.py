@@ -1,0 +1,159 @@
+"""Pictures that take minutes are drawn once: a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bids_recon
+from bids_recon.dataset.stimuli import picture_hash
+from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.methods.base import Decoder, Method
+from bids_recon.methods.seeds import picture_seed
+from bids_recon.outputs.atomic import write_safetensors
+from bids_recon.outputs.tensor_files import open_tensors
+from bids_recon.report.films import EDGE
+from bids_recon.report.pictures import thumbnail
+from bids_recon.workflow.decoding import Decoded
+
+_PICTURE, _STEP = "picture", "step/"
+
+
+class RememberedPictures(Method):
+    """A method whose pictures are kept in the work folder, each under a hash of all it depends on.
+
+    Parameters
+    ----------
+    method : Method
+        As it was fitted.
+    folder : Path
+        Where pictures are kept.
+    """
+
+    def __init__(self, method: Method, folder: Path) -> None:
+        super().__init__(method.options)
+        self._method, self._folder = method, folder
+        extra = dict(method.options.extra)
+        # Pictures that are drawn, and then kept, at a time.
+        self._at_once = int(extra.pop("batch_size", 1))
+        described = {
+            "version": bids_recon.__version__,
+            "method": f"{type(method).__module__}.{type(method).__qualname__}",
+            "options": extra,
+            "seed": method.options.seed,
+            "spaces": {name: space.identity for name, space in method.latent_spaces.items()},
+            "state": {name: array.tobytes().hex() for name, array in method.state().items()},
+        }
+        text = json.dumps(described, sort_keys=True, default=str)
+        self._key = hashlib.sha256(text.encode()).digest()
+
+    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
+        """As the method does."""
+        self._method.fit_latent_spaces(images, extra_images)
+
+    @property
+    def latent_spaces(self) -> dict[str, LatentSpace]:
+        """Those of the method."""
+        return self._method.latent_spaces
+
+    def encode(self, images: Sequence[Image], spaces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """As the method does."""
+        return self._method.encode(images, spaces)
+
+    def make_decoder(self, space: str) -> Decoder:
+        """As the method does."""
+        return self._method.make_decoder(space)
+
+    def render(
+        self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
+    ) -> NDArray[np.uint8]:
+        """Pictures of the method, drawn now or before."""
+        return self.render_steps(latents, seeds)[0]
+
+    def render_steps(
+        self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+        """Pictures of the method and the steps to them, drawn now or before."""
+
+        def draw(rows: list[int]) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+            return self._method.render_steps(
+                {name: values[rows] for name, values in latents.items()}, seeds[rows]
+            )
+
+        keys = []
+        for row, seed in enumerate(seeds):
+            digest = hashlib.sha256(self._key + int(seed).to_bytes(8, "big"))
+            for name in sorted(latents):
+                digest.update(name.encode() + np.ascontiguousarray(latents[name][row]).tobytes())
+            keys.append(digest.hexdigest())
+        return self._recall(keys, draw)
+
+    def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """Pictures of the method from true latents, drawn now or before."""
+
+        def draw(rows: list[int]) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+            return self._method.ceiling([images[row] for row in rows], seeds[rows]), {}
+
+        keys = [
+            hashlib.sha256(
+                self._key + b"ceiling" + int(seed).to_bytes(8, "big") + picture_hash(images[row]).encode()
+            ).hexdigest()
+            for row, seed in enumerate(seeds)
+        ]
+        return self._recall(keys, draw)[0]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """That of the method."""
+        return self._method.state()
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """As the method does."""
+        self._method.load_state(state)
+
+    def _recall(
+        self,
+        keys: Sequence[str],
+        draw: Callable[[list[int]], tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]],
+    ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+        files = [self._folder / f"{key}.safetensors" for key in keys]
+        # Equal latents give equal pictures: one of them is drawn.
+        first = {key: row for row, key in reversed(list(enumerate(keys)))}
+        missing = [row for row in sorted(first.values()) if not files[row].is_file()]
+        for start in range(0, len(missing), self._at_once):
+            rows = missing[start : start + self._at_once]
+            pictures, steps = draw(rows)
+            for place, row in enumerate(rows):
+                named = {f"{_STEP}{number}": frames[place] for number, frames in steps.items()}
+                write_safetensors(files[row], {_PICTURE: pictures[place], **named})
+        kept = [open_tensors(file) for file in files]
+        numbers = sorted(int(name.removeprefix(_STEP)) for name in kept[0] if name.startswith(_STEP))
+        steps = {number: np.stack([one[f"{_STEP}{number}"] for one in kept]) for number in numbers}
+        return np.stack([one[_PICTURE] for one in kept]), steps
+
+
+def steps_of_items(
+    decoded: Decoded, methods: Mapping[str, Method], run_seed: int
+) -> list[dict[int, NDArray[np.uint8]]]:
+    """Thumbnails of each item after some of the iterations that led to it.
+
+    Empty for a method that draws at once. The pictures have been drawn: they are only read here.
+    """
+    found: list[dict[int, NDArray[np.uint8]]] = []
+    for fold in decoded.folds:
+        method = methods[fold.name]
+        if not isinstance(method, RememberedPictures):
+            return []
+        seeds = np.array(
+            [picture_seed(run_seed, name) for name in fold.items["stimulus_id"]], dtype=np.uint64
+        )
+        _, steps = method.render_steps(fold.predicted, seeds)
+        found += [
+            {number: thumbnail(frames[row], EDGE) for number, frames in steps.items()} for row in range(len(seeds))
+        ]
+    return found if any(found) else []
