@@ -94,7 +94,7 @@ CHOICES = {
     "rescale": ("none", "out-of-fold"),
     "encoder": ("vgg19", "vgg19-imagery", "efficientnet-lite0"),
     "norm_correction": ("none", "training", "extra"),
-    "generator": ("none", "relu7"),
+    "generator": ("none", "relu7", "waves"),
     "optimiser": ("lbfgs", "gradient-descent"),
     "layer_order": ("together", "shallow-first"),
 }

@@ -97,7 +97,7 @@ def add_optimisation_options(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     add_option(
         group, "--generator", choices=CHOICES["generator"],
-        help="optimise pixels (none), or the input of a generator of natural pictures",
+        help="optimise pixels (none), the input of a generator of natural pictures (relu7), or smooth waves",
     )  # fmt: skip
     add_option(
         group, "--optimiser", choices=CHOICES["optimiser"],

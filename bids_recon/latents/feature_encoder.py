@@ -82,7 +82,7 @@ class FeatureEncoder:
     def feature_batches(
         self, images: Sequence[Image], layers: Sequence[str]
     ) -> Iterator[tuple[slice, dict[str, NDArray[np.float32]]]]:
-        """Features of many pictures, as many at a time as take about `BATCH_BYTES`, read when they are needed.
+        """Features of many pictures, read when they are needed, about `BATCH_BYTES` at a time.
 
         Gives rows and the features (n_rows, *shape) of these pictures by layer.
         """

@@ -20,6 +20,7 @@ from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.decoder_choice import choose_decoder
 from bids_recon.methods.deep_recon_settings import DeepReconSettings
 from bids_recon.methods.picture_search import PictureGenerator, find_pictures
+from bids_recon.methods.picture_spectrum import picture_waves
 from bids_recon.models.relu7_generator import Relu7Generator
 from bids_recon.weights.activation_range import read_activation_range
 from bids_recon.weights.caffe_networks import read_relu7_generator_state
@@ -58,7 +59,7 @@ class DeepRecon(Method):
     @property
     def weights(self) -> tuple[str, ...]:
         """The network, and the generator with the range of its input."""
-        generator = () if self.settings.generator == "none" else ("relu7-generator", "relu7-range")
+        generator = ("relu7-generator", "relu7-range") if self.settings.generator == "relu7" else ()
         return (self.settings.encoder.weight, *generator)
 
     @cached_property
@@ -68,16 +69,20 @@ class DeepRecon(Method):
 
     @cached_property
     def _generator(self) -> PictureGenerator | None:
+        device = find_device(self.options.device)
         if self.settings.generator == "none":
             return None
+        if self.settings.generator == "waves":
+            size = self.settings.size
+            return PictureGenerator(picture_waves(size, device), (3, size, size))
         file = find_weight("relu7-generator", self.options.weights)
         bounds = find_weight("relu7-range", self.options.weights)
         with torch.device("meta"):
             network = Relu7Generator()
         load_strictly(network, read_relu7_generator_state(file), file)
-        device = find_device(self.options.device)
         network.requires_grad_(False).eval().to(device)
-        return PictureGenerator(network, to_device(read_activation_range(bounds, GENERATOR_INPUT), device))
+        upper = to_device(read_activation_range(bounds, GENERATOR_INPUT), device)
+        return PictureGenerator(network, (GENERATOR_INPUT,), upper)
 
     def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
         """Measure the norms that decoded features are brought to; the network itself is not trained.

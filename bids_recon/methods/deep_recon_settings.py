@@ -9,7 +9,7 @@ from typing import Any
 from bids_recon.errors import UsageError
 from bids_recon.latents.encoder_catalogue import EncoderSpec, encoder_spec
 
-GENERATORS = ("none", "relu7")
+GENERATORS = ("none", "relu7", "waves")
 OPTIMISERS = ("lbfgs", "gradient-descent")
 NORMS = ("none", "training", "extra")
 LAYER_ORDERS = ("together", "shallow-first")
@@ -28,8 +28,8 @@ class DeepReconSettings:
         Layers that are decoded, from shallow to deep.
     drawn_layers : tuple of str
         Those of them that pictures are to match.
-    generator : {"none", "relu7"}
-        Whether pixels are optimised, or the input of a generator of natural pictures.
+    generator : {"none", "relu7", "waves"}
+        Whether pixels are optimised, the input of a generator of natural pictures, or amplitudes of waves.
     optimiser : {"lbfgs", "gradient-descent"}
     iterations : int
     layer_order : {"together", "shallow-first"}
@@ -63,17 +63,18 @@ class DeepReconSettings:
 
         def given(name: str, default: Any) -> Any:
             value = extra.get(name)
-            return default if value is None or value == () else value
+            absent = value is None or (isinstance(value, (list, tuple)) and not value)
+            return default if absent else value
 
         encoder, size = encoder_spec(given("encoder", "vgg19"), extra.get("image_size"))
         generator = _one_of(GENERATORS, "generator", given("generator", "none"))
-        if generator != "none" and encoder.weight != "vgg19-caffe":
+        if generator == "relu7" and encoder.weight != "vgg19-caffe":
             raise UsageError(
                 f"the generator {generator} draws pictures for VGG19, not for {encoder.name}",
                 remedy="Leave --generator out, or choose --encoder vgg19.",
             )
         # The paper: pixels by L-BFGS unless stated, the generator's input by gradient descent.
-        usual = "lbfgs" if generator == "none" else "gradient-descent"
+        usual = "gradient-descent" if generator == "relu7" else "lbfgs"
         optimiser = _one_of(OPTIMISERS, "optimiser", given("optimiser", usual))
         order = "shallow-first" if encoder.shallow_first and optimiser == "lbfgs" else "together"
         order = _one_of(LAYER_ORDERS, "layer_order", given("layer_order", order))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,29 +14,32 @@ from bids_recon.latents.feature_encoder import FeatureEncoder
 from bids_recon.methods.batched_lbfgs import minimise_lbfgs
 from bids_recon.methods.deep_recon_settings import DeepReconSettings
 from bids_recon.methods.feature_matching import FeatureMatch
-from bids_recon.methods.momentum_descent import ICNN_GENERATOR, PAPER, DescentSettings, descend
+from bids_recon.methods.momentum_descent import ICNN_GENERATOR, PAPER, descend
 from bids_recon.methods.picture_objective import OnStep, Optimised
 
 # Iterations after which pictures are kept to be shown, beside the last: there is more to see at the start.
 SNAPSHOTS = (1, 2, 5, 10, 20, 50, 100)
-# Shares of the iterations, and of the layers that are matched in them, when shallow layers come first.
-STAGES = ((0.1, 0.0), (0.2, 0.25), (0.3, 0.5), (0.4, 1.0))
+# Iterations that match the first layer alone, where shallow layers come first, and their share at most.
+FIRST_ALONE, FIRST_SHARE = 20, 0.4
 
 
 @dataclass(frozen=True)
 class PictureGenerator:
-    """A network that draws pictures, and the range of its input.
+    """What draws pictures, and the range of its input.
 
     Attributes
     ----------
     draw : callable
         Pictures (n, 3, height, width), in the units of the encoder, from inputs (n, \\*shape).
-    upper : Tensor (\\*shape)
-        Largest inputs; the smallest are zero.
+    shape : tuple of int
+        Of the input of one picture.
+    upper : Tensor (\\*shape), optional
+        Largest inputs, where the smallest are zero; any by default.
     """
 
     draw: Callable[[Tensor], Tensor]
-    upper: Tensor
+    shape: tuple[int, ...]
+    upper: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Found:
     steps : dict of int to ndarray (n, size, size, 3) uint8
         What they looked like after some of the iterations.
     losses : ndarray (n,) float64
-        Loss of all layers at the end.
+        Loss of the last stage at its end.
     """
 
     pictures: NDArray[np.uint8]
@@ -69,7 +72,7 @@ def find_pictures(
     ----------
     encoder : FeatureEncoder
     targets : dict of Tensor (n, \\*layer shape)
-        By layer, on the encoder's device.
+        By layer, from shallow to deep, on the encoder's device.
     settings : DeepReconSettings
         Optimiser, iterations and order of layers.
     generator : PictureGenerator, optional
@@ -77,17 +80,8 @@ def find_pictures(
         generator's input, from zero, within its range ("Natural image prior").
     """
     n = len(next(iter(targets.values())))
-    if generator is None:
-        start, (lower, upper) = encoder.start(n), encoder.bounds
-    else:
-        start, lower, upper = (
-            generator.upper.new_zeros((n, *generator.upper.shape)),
-            torch.zeros_like(generator.upper),
-            generator.upper,
-        )
     steps: dict[int, NDArray[np.uint8]] = {}
-    done = 0
-    result: Optimised | None = None
+    x, done = _start(encoder, generator, n), 0
     for layers, iterations in stages(tuple(targets), settings):
         match = FeatureMatch(
             encoder.network,
@@ -96,24 +90,14 @@ def find_pictures(
             size=(encoder.size, encoder.size),
         )
         watch = _watch(encoder, match, steps, done)
-        if settings.optimiser == "lbfgs":
-            result = minimise_lbfgs(
-                match, start, lower=lower, upper=upper, iterations=iterations, on_step=watch
-            )
-        else:
-            result = descend(
-                match,
-                start,
-                _descent(settings, generator is not None),
-                lower=lower,
-                upper=upper,
-                on_step=watch,
-            )
-        start, done = result.solution, done + iterations
-    assert result is not None
-    pictures = encoder.pictures(match.pictures(start))
+        result = _minimise(match, x, iterations, settings, _bounds(encoder, generator), watch)
+        x, done = result.solution, done + iterations
+    with torch.inference_mode():
+        pictures = encoder.pictures(match.pictures(x))
     losses = result.losses[:, -1].double().cpu().numpy()
-    return Found(pictures, steps | {settings.iterations: pictures}, losses)
+    # Pictures that are done early do not change any more.
+    kept = {number: steps.get(number, pictures) for number in SNAPSHOTS if number < settings.iterations}
+    return Found(pictures, kept | {settings.iterations: pictures}, losses)
 
 
 def stages(layers: tuple[str, ...], settings: DeepReconSettings) -> list[tuple[tuple[str, ...], int]]:
@@ -124,27 +108,44 @@ def stages(layers: tuple[str, ...], settings: DeepReconSettings) -> list[tuple[t
     layers : tuple of str
         From shallow to deep.
     settings : DeepReconSettings
-        With `layer_order` "shallow-first", a tenth of the iterations match the first layer, two tenths the
-        first quarter of them, three tenths the first half, and the rest all.
+        With `layer_order` "shallow-first", the first iterations match the first layer alone.
     """
-    if settings.layer_order == "together" or len(layers) == 1:
+    alone = min(FIRST_ALONE, round(FIRST_SHARE * settings.iterations))
+    if settings.layer_order == "together" or len(layers) == 1 or alone == 0:
         return [(layers, settings.iterations)]
-    found: list[tuple[tuple[str, ...], int]] = []
-    share = 0.0
-    for part, depth in STAGES:
-        begin, share = round(share * settings.iterations), share + part
-        n_layers = max(1, round(depth * len(layers)))
-        n_iterations = round(share * settings.iterations) - begin
-        if n_iterations:
-            found.append((layers[:n_layers], n_iterations))
-    return found
+    return [(layers[:1], alone), (layers, settings.iterations - alone)]
 
 
-def _descent(settings: DeepReconSettings, with_generator: bool) -> DescentSettings:
-    usual = ICNN_GENERATOR if with_generator else PAPER
-    return DescentSettings(
-        settings.iterations, usual.rate, usual.momentum, usual.decay, usual.blur, usual.rate_scales
-    )
+_Bounds = tuple[Tensor | None, Tensor | None]
+
+
+def _start(encoder: FeatureEncoder, generator: PictureGenerator | None, n: int) -> Tensor:
+    if generator is None:
+        return encoder.start(n)
+    return torch.zeros(n, *generator.shape, device=encoder.device)
+
+
+def _bounds(encoder: FeatureEncoder, generator: PictureGenerator | None) -> _Bounds:
+    if generator is None:
+        return encoder.bounds
+    upper = generator.upper
+    return (None if upper is None else torch.zeros_like(upper)), upper
+
+
+def _minimise(
+    match: FeatureMatch,
+    x: Tensor,
+    iterations: int,
+    settings: DeepReconSettings,
+    bounds: _Bounds,
+    watch: OnStep,
+) -> Optimised:
+    lower, upper = bounds
+    if settings.optimiser == "lbfgs":
+        return minimise_lbfgs(match, x, lower=lower, upper=upper, iterations=iterations, on_step=watch)
+    usual = ICNN_GENERATOR if settings.generator == "relu7" else PAPER
+    descent = replace(usual, iterations=iterations)
+    return descend(match, x, descent, lower=lower, upper=upper, on_step=watch)
 
 
 def _watch(

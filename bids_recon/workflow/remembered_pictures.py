@@ -154,6 +154,7 @@ def steps_of_items(
         )
         _, steps = method.render_steps(fold.predicted, seeds)
         found += [
-            {number: thumbnail(frames[row], EDGE) for number, frames in steps.items()} for row in range(len(seeds))
+            {number: thumbnail(frames[row], EDGE) for number, frames in steps.items()}
+            for row in range(len(seeds))
         ]
     return found if any(found) else []
