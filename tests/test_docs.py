@@ -382,6 +382,10 @@ def test_files_written_are_those_documented(run):
         "HRFindex",
         "Fracridge",
         "logs/crash-sub",
+        # With --roi-pictures, two methods, and answers of raters: tests/end_to_end/test_deep_recon.py.
+        "_label-<roi>_desc-<method>_",
+        "/roi-<roi>/",
+        "rating-",
     )
     unused = set(patterns) - used
     assert all(any(part in pattern for part in elsewhere) for pattern in unused), unused
