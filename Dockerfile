@@ -2,7 +2,7 @@
 #     docker build --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
 #         --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" --tag bids-recon:0.1.0 .
 #
-# No weights and no templates are inside: they are mounted when a method needs them.
+# The weights of EfficientNet-Lite0 are inside, others and templates are mounted when a method needs them.
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
@@ -17,7 +17,7 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
     && /opt/bids_recon/bin/pip install -c constraints.txt -r requirements.txt
 COPY README.md LICENSE ./
 COPY bids_recon ./bids_recon
-RUN /opt/bids_recon/bin/pip install -c constraints.txt . \
+RUN /opt/bids_recon/bin/pip install -c constraints.txt '.[lite]' \
     && /opt/bids_recon/bin/pip check
 
 FROM ${BASE}

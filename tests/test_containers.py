@@ -106,7 +106,7 @@ def test_final_stage_takes_only_the_environment() -> None:
     assert copies == [["--from=build", "/opt/bids_recon", "/opt/bids_recon"]]
     made = " ".join(i.text for i in INSTRUCTIONS if i.stage == 0 and i.name == "RUN")
     assert "python -m venv /opt/bids_recon" in made
-    assert "/opt/bids_recon/bin/pip install -c constraints.txt ." in made
+    assert "/opt/bids_recon/bin/pip install -c constraints.txt '.[lite]'" in made
 
 
 def test_entry_point_is_the_installed_program() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import bids_recon
 from bids_recon.dataset.stimuli import picture_hash
+from bids_recon.errors import DataError, MissingInputError
 from bids_recon.latents.base import Image, LatentSpace
 from bids_recon.methods.base import Decoder, Method
 from bids_recon.methods.seeds import picture_seed
@@ -124,17 +125,28 @@ class RememberedPictures(Method):
         files = [self._folder / f"{key}.safetensors" for key in keys]
         # Equal latents give equal pictures: one of them is drawn.
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
-        missing = [row for row in sorted(first.values()) if not files[row].is_file()]
+        missing = [row for row in sorted(first.values()) if not _is_kept(files[row])]
         for start in range(0, len(missing), self._at_once):
             rows = missing[start : start + self._at_once]
             pictures, steps = draw(rows)
             for place, row in enumerate(rows):
                 named = {f"{_STEP}{number}": frames[place] for number, frames in steps.items()}
                 write_safetensors(files[row], {_PICTURE: pictures[place], **named})
-        kept = [open_tensors(file) for file in files]
+        # In memory: each map of a file would hold it open, and there may be thousands.
+        kept = [
+            {name: np.array(array) for name, array in open_tensors(file).items()} for file in files
+        ]
         numbers = sorted(int(name.removeprefix(_STEP)) for name in kept[0] if name.startswith(_STEP))
         steps = {number: np.stack([one[f"{_STEP}{number}"] for one in kept]) for number in numbers}
         return np.stack([one[_PICTURE] for one in kept]), steps
+
+
+def _is_kept(file: Path) -> bool:
+    """Whether a picture was drawn before; one whose file is damaged is drawn again."""
+    try:
+        return _PICTURE in open_tensors(file)
+    except (MissingInputError, DataError):
+        return False
 
 
 def steps_of_items(

@@ -78,8 +78,13 @@ class DecodedSpace:
 def keeps_weights(make: Callable[[str], Decoder], spaces: Mapping[str, LatentSpace], n_voxels: int) -> bool:
     """Whether the fitted decoders of all spaces together can be kept, and saved."""
     n_targets = {name: int(np.prod(space.shape)) for name, space in spaces.items()}
-    units = sum(n for name, n in n_targets.items() if isinstance(make(name), UnitDecoder))
+    units = sum(n for name, n in n_targets.items() if _has_units(make(name)))
     return units <= KEPT_UNITS and 4 * n_voxels * (sum(n_targets.values()) - units) <= KEPT_BYTES
+
+
+def _has_units(decoder: Decoder) -> bool:
+    """Whether each target has a decoder of its own, which may be rescaled."""
+    return isinstance(decoder.decoder if isinstance(decoder, RescaledDecoder) else decoder, UnitDecoder)
 
 
 def decode_space(
@@ -131,7 +136,7 @@ def _fit_and_predict(
     """Fit on targets in some order, and write what is predicted; give the decoder and its summary."""
     n_targets = latents.shape[1]
     parts = [slice(None)]
-    if not keep and isinstance(make(), UnitDecoder):
+    if not keep and _has_units(make()):
         # Units know nothing of one another.
         parts = [slice(start, start + UNITS_AT_ONCE) for start in range(0, n_targets, UNITS_AT_ONCE)]
     summary: dict[str, Any] = {}
