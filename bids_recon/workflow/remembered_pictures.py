@@ -133,9 +133,7 @@ class RememberedPictures(Method):
                 named = {f"{_STEP}{number}": frames[place] for number, frames in steps.items()}
                 write_safetensors(files[row], {_PICTURE: pictures[place], **named})
         # In memory: each map of a file would hold it open, and there may be thousands.
-        kept = [
-            {name: np.array(array) for name, array in open_tensors(file).items()} for file in files
-        ]
+        kept = [{name: np.array(array) for name, array in open_tensors(file).items()} for file in files]
         numbers = sorted(int(name.removeprefix(_STEP)) for name in kept[0] if name.startswith(_STEP))
         steps = {number: np.stack([one[f"{_STEP}{number}"] for one in kept]) for number in numbers}
         return np.stack([one[_PICTURE] for one in kept]), steps

@@ -32,9 +32,7 @@ class Space:
     def __init__(self, identity: str) -> None:
         self.identity = identity
 
-    def encode(
-        self, images: Sequence[Image], captions: Any = None, out: Any = None
-    ) -> NDArray[np.float32]:
+    def encode(self, images: Sequence[Image], captions: Any = None, out: Any = None) -> NDArray[np.float32]:
         return np.stack([image.mean(axis=(0, 1)) for image in images]).astype(np.float32)
 
 
