@@ -52,7 +52,9 @@ def test_layers_by_name_group_and_range(wanted: tuple[str, ...], layers: tuple[s
     assert ENCODERS["vgg19"].choose_layers(wanted) == layers
 
 
-@pytest.mark.parametrize("name", ["conv1_3", "DNN0", "DNN9", "DNN3-2", "DNN0-3", "DNN1-9", "DNN", "xDNN1", ""])
+@pytest.mark.parametrize(
+    "name", ["conv1_3", "DNN0", "DNN9", "DNN3-2", "DNN0-3", "DNN1-9", "DNN", "xDNN1", ""]
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"network vgg19 has no layer '{name}'.*conv1_1, conv1_2"):
         ENCODERS["vgg19"].choose_layers(["conv1_1", name])
