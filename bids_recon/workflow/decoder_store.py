@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bids_recon.decoders.registry import describe_decoder, on_device
 from bids_recon.decoders.standardise import RunwiseStandardiser
-from bids_recon.errors import DataError
+from bids_recon.errors import DataError, MissingInputError
 from bids_recon.methods.base import Decoder, Method
 from bids_recon.outputs.tensor_files import Tensor, below, open_tensors, write_tensors
 from bids_recon.rois.selection import VoxelSelection
@@ -115,7 +115,7 @@ def read_decoders(path: Path, sidecar: Mapping[str, Any], fold: str, method: Met
     Raises
     ------
     MissingInputError, DataError
-        When the file is missing, damaged or does not fit its sidecar.
+        When the file is missing, damaged or does not fit its sidecar, or decoders were too large to be kept.
     """
     tensors = open_tensors(path, remedy=AGAIN)
     try:
@@ -138,6 +138,13 @@ def read_decoders(path: Path, sidecar: Mapping[str, Any], fold: str, method: Met
             for space, description in sidecar["DecoderParameters"][fold].items()
         }
         trained_on = dict(sidecar["TrainingPictures"][fold])
+        unkept = [space for space in sidecar["LatentSpaces"][fold] if space not in decoders]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"does not fit its sidecar ({error})", file=path, remedy=AGAIN) from error
+    if unkept:
+        raise MissingInputError(
+            f"holds no decoders of {', '.join(unkept)}: they have too many units for their weights to be kept",
+            file=path,
+            remedy="Fit decoders of fewer layers (--layers), or decode all sessions in one run.",
+        )
     return SavedDecoders(decoders, standardiser, voxels, trained_on)

@@ -137,7 +137,7 @@ def _fit_and_predict(
     n_targets = latents.shape[1]
     parts = [slice(None)]
     if not keep and _has_units(make()):
-        # Units know nothing of one another.
+        # Units know nothing of one another; a model of their noise, where rescaling needs one, needs not all.
         parts = [slice(start, start + UNITS_AT_ONCE) for start in range(0, n_targets, UNITS_AT_ONCE)]
     summary: dict[str, Any] = {}
     for part in parts:
