@@ -143,7 +143,7 @@ def read_decoders(path: Path, sidecar: Mapping[str, Any], fold: str, method: Met
         raise DataError(f"does not fit its sidecar ({error})", file=path, remedy=AGAIN) from error
     if unkept:
         raise MissingInputError(
-            f"holds no decoders of {', '.join(unkept)}: they have too many units for their weights to be kept",
+            f"holds no decoders of {', '.join(unkept)}: their units are too many for weights to be kept",
             file=path,
             remedy="Fit decoders of fewer layers (--layers), or decode all sessions in one run.",
         )
