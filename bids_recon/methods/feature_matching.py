@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bids_recon.models.feature_network import FeatureNetwork
 
-# Pictures in one call: on the CPU so few that its caches help, on a GPU so many that VGG-19 takes about 4 GB.
+# Pictures in one call: on the CPU so few that caches help; on a GPU VGG-19 then takes, by estimate, 4 GB.
 AT_ONCE_CPU, AT_ONCE_GPU = 4, 16
 
 

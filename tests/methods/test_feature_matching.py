@@ -79,6 +79,23 @@ def test_pictures_are_found_again_from_all_their_features(network: Vgg19) -> Non
     assert (descended.losses[:, -1] < 0.1 * descended.losses[:, 0]).all()
 
 
+def test_one_picture_a_call_finds_what_single_runs_find(network: Vgg19) -> None:
+    # Larger calls round differently, which grows from step to step.
+    wanted = network.layer_features(pictures(), LAYERS)
+    start = torch.zeros_like(pictures())
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        batch = minimise_lbfgs(FeatureMatch(network, wanted), start, iterations=20, at_once=1)
+        for row in range(3):
+            alone = FeatureMatch(network, {layer: target[row : row + 1] for layer, target in wanted.items()})
+            single = minimise_lbfgs(alone, start[row : row + 1], iterations=20)
+            torch.testing.assert_close(batch.losses[row], single.losses[0], rtol=1e-6, atol=0)
+            torch.testing.assert_close(batch.solution[row], single.solution[0], rtol=1e-6, atol=1e-5)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 def test_a_generator_draws_what_is_cut_from_its_middle(network: Vgg19) -> None:
     torch.manual_seed(3)
     weights = torch.randn(3, 40, 40, 6) * 30
