@@ -60,4 +60,7 @@ def random_lite0() -> FeatureEncoder:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, generator=generator)
+        if isinstance(module, torch.nn.BatchNorm2d):
+            # Without these, no feature of mean grey would have a gradient.
+            torch.nn.init.normal_(module.bias, std=0.3, generator=generator)
     return FeatureEncoder(ENCODERS["efficientnet-lite0"], network, 32, "random", torch.device("cpu"))
