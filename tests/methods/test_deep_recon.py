@@ -134,7 +134,7 @@ def test_norms_are_those_of_the_pictures_asked_for(make: Make, monkeypatch: pyte
 
 
 def test_norms_of_extra_pictures_need_extra_pictures(make: Make) -> None:
-    with pytest.raises(UsageError, match="there are none.*--extra-images"):
+    with pytest.raises(UsageError, match=r"there are none.*--extra-images"):
         make(norm_correction="extra").fit_latent_spaces(blotches(2))
 
 
