@@ -34,7 +34,7 @@ from bids_recon.workflow.latents_store import (
     read_decoded,
     read_regions,
 )
-from bids_recon.workflow.method_settings import options_of
+from bids_recon.workflow.method_settings import check_method, options_of
 from bids_recon.workflow.page_context import run_context
 from bids_recon.workflow.rating_pages import write_rating_pages
 from bids_recon.workflow.region_names import ALL, shown_method
@@ -60,9 +60,13 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
     group_dir = settings.output_dir / "group"
     remove_leftovers(group_dir)
     description = read_description(settings.bids_dir)
+    decoded = {method: _read(settings, method) for method in settings.method}
+    for method, (_, by_person) in decoded.items():
+        for sidecar in by_person.values():
+            check_method(method, options_of(sidecar, settings))
     drawn = _Drawn()
     for method in settings.method:
-        _draw(settings, method, drawn)
+        _draw(settings, method, *decoded[method], drawn)
         on_step(f"group {method}")
     warnings, sidecars = drawn.warnings, drawn.sidecars
     tables = {
@@ -121,9 +125,14 @@ class _Drawn:
     sidecars: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def _draw(settings: Settings, method: str, drawn: _Drawn) -> None:
+def _draw(
+    settings: Settings,
+    method: str,
+    decoded: dict[str, Decoded],
+    sidecars: dict[str, dict[str, Any]],
+    drawn: _Drawn,
+) -> None:
     """Draw, score and write what was decoded by one method: everyone, their mean, and single regions."""
-    decoded, sidecars = _read(settings, method)
     drawn.sidecars.update(sidecars)
     stimuli = _stimuli(settings, list(decoded.values()), list(sidecars.values()))
     seen = seen_thumbnails(stimuli, stimuli.ids)

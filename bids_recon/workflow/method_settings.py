@@ -7,6 +7,8 @@ from typing import Any
 
 from bids_recon.config import Settings
 from bids_recon.methods.base import MethodOptions
+from bids_recon.methods.registry import make_method
+from bids_recon.weights.store import find_weight
 
 # Fields of their own in `MethodOptions`; the others are settings of single methods.
 _OWN = ("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale")
@@ -32,6 +34,18 @@ def method_options(settings: Settings) -> MethodOptions:
         extra={name: getattr(settings, name) for name in (*_OF_METHODS, *DRAWING)}
         | {"batch_size": settings.batch_size},
     )
+
+
+def check_method(method: str, options: MethodOptions) -> None:
+    """Check options, and find weights, before hours of computing and not after.
+
+    Raises
+    ------
+    ReconError
+        When there is no such method, an option does not suit it, or weights are missing or damaged.
+    """
+    for weight in make_method(method, options).weights:
+        find_weight(weight, options.weights)
 
 
 def options_record(options: MethodOptions) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.decoder_store import AGAIN, SavedDecoders, read_decoders
 from bids_recon.workflow.decoding import Decoded, DecodedFold, items_of_tests, rebuild_methods
 from bids_recon.workflow.latents_store import decoding_file, read_decoded
-from bids_recon.workflow.method_settings import options_of
+from bids_recon.workflow.method_settings import check_method, options_of
 
 FLOOR = "responses to other pictures of the test set"
 
@@ -100,6 +100,7 @@ def _read(settings: Settings, folder: Path, subject: str, name: str) -> EarlierF
             f"the decoders in {weights} were fitted with statistics of their test set ({how['statistics']})",
             remedy="Fit them without --legacy-test-statistics.",
         )
+    check_method(name, options)
     fold = decoded.folds[0]
     method = rebuild_methods(decoded, name, options)[fold.name]
     decoders = read_decoders(weights, sidecar, fold.name, method)

@@ -13,13 +13,12 @@ from bids_recon.config import Settings, settings_to_toml
 from bids_recon.dataset.layout import list_participants, read_description, select_participants
 from bids_recon.dataset.validation import validate
 from bids_recon.errors import ExitCode, UsageError
-from bids_recon.methods.registry import make_method
+from bids_recon.methods.registry import method_class
 from bids_recon.outputs.atomic import write_text
 from bids_recon.outputs.dataset import initialise_output
-from bids_recon.weights.store import find_weight
 from bids_recon.workflow.engine import Failure, run_all
 from bids_recon.workflow.group import run_group
-from bids_recon.workflow.method_settings import method_options
+from bids_recon.workflow.method_settings import check_method, method_options
 from bids_recon.workflow.modulation import check_parametric
 from bids_recon.workflow.page_context import ESTIMATED
 from bids_recon.workflow.participant import run_participant
@@ -45,8 +44,11 @@ def _participants(settings: Settings) -> list[str]:
 def _check_names(settings: Settings) -> None:
     """Names of methods and estimators, and weights, are checked before hours of computing, not after."""
     for method in settings.method:
-        for weight in make_method(method, method_options(settings)).weights:
-            find_weight(weight, settings.weights)
+        if "participant" in settings.levels and settings.decoders is None:
+            check_method(method, method_options(settings))
+        else:
+            # The options are those of an earlier fit, and are checked where they are read.
+            method_class(method)
     if settings.glm not in ESTIMATED:
         raise UsageError(
             f"there is no estimator '{settings.glm}'", remedy=f"Choose among: {', '.join(ESTIMATED)}."
