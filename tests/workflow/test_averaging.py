@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from bids_recon.outputs import scratch
 from bids_recon.workflow.averaging import average_over_people
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
@@ -88,3 +93,34 @@ def test_the_space_of_most_people_counts_not_of_most_trials():
     mean, _ = average_over_people(people)
     assert mean is not None
     np.testing.assert_array_equal(mean.folds[0].predicted["z"], [[2.0]])
+
+
+@pytest.mark.parametrize("n_people", [2, 3])
+def test_means_on_disk_are_those_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_people: int
+) -> None:
+    rng = np.random.default_rng(0)
+    people = {}
+    for number in range(n_people):
+        latents = {name: rng.standard_normal((number + 1, 5)).tolist() for name in "abcd"[number:]}
+        people[f"0{number}"] = person(latents, offset=number)
+    in_memory, warnings = average_over_people(people)
+    monkeypatch.setattr(scratch, "LARGE", 1)
+    # Latents that are read from disk are maps too, and cannot be written to.
+    mapped = {}
+    for name, one in people.items():
+        (fold,) = one.folds
+        maps = []
+        for kind, array in (("predicted", fold.predicted["z"]), ("floor", fold.floor["z"])):
+            np.save(tmp_path / f"{name}-{kind}.npy", array)
+            maps.append({"z": np.load(tmp_path / f"{name}-{kind}.npy", mmap_mode="r")})
+        mapped[name] = Decoded((replace(fold, predicted=maps[0], floor=maps[1]),))
+    on_disk, again = average_over_people(mapped, tmp_path / "scratch")
+    assert in_memory is not None and on_disk is not None and again == warnings
+    pd.testing.assert_frame_equal(on_disk.items, in_memory.items)
+    assert list((tmp_path / "scratch").iterdir()) == []
+    for ours, theirs in zip(on_disk.folds, in_memory.folds, strict=True):
+        assert isinstance(ours.predicted["z"], np.memmap) and isinstance(ours.floor["z"], np.memmap)
+        np.testing.assert_array_equal(ours.predicted["z"], theirs.predicted["z"])
+        np.testing.assert_array_equal(ours.floor["z"], theirs.floor["z"])
+        assert ours.n_shuffles == 2 and ours.predicted["z"].dtype == np.float32
