@@ -258,21 +258,13 @@ def _check_decoders(settings: Settings, folder: Path) -> None:
             file=folder,
             remedy="Choose another output folder.",
         )
-    fitting = (
-        *(
-            "encoder",
-            "layers",
-            "norm_correction",
-            "roi_pictures",
-            "decoder",
-            "alpha",
-            "alpha_selection",
-            "alpha_per",
-            "noise_covariance",
-            "rescale",
-        ),
+    fitting = [
+        *("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale"),
+        *("encoder", "norm_correction", "roi_pictures"),
         *("roi", "zscore", "extra_images", "legacy_test_statistics"),
-    )
+        # The group level draws by some of the layers that were decoded.
+        *(("layers",) if "group" not in settings.levels else ()),
+    ]
     if given := [name for name in fitting if getattr(settings, name)]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(

@@ -15,7 +15,7 @@ from bids_recon.errors import DataError, from_os_error
 from bids_recon.glm.beta_files import DESC, MAY_BE_EMPTY, BetaFiles, beta_files_of_one_space
 from bids_recon.glm.responses import Responses
 from bids_recon.outputs.atomic import write_json, write_nifti, write_tsv
-from bids_recon.outputs.names import derivative_name, label
+from bids_recon.outputs.names import derivative_name, unique_labels
 from bids_recon.preprocess.series import read_voxels, write_series
 from bids_recon.rois.grids import describe_grid, same_grid
 from bids_recon.rois.selection import VoxelSelection
@@ -76,7 +76,7 @@ def write_responses(
         **sources,
     }
     written = _write_mask(mask, voxels, None, sidecar)
-    for name, short in _roi_labels(voxels.rois).items():
+    for name, short in unique_labels(voxels.rois).items():
         sidecar = {"Description": f"Region of interest {name}", "Type": "ROI", "ROI": name, **reference}
         if voxels.sources.get(name):
             sidecar["Sources"] = voxels.sources[name]
@@ -215,21 +215,6 @@ def _write_mask(file: Path, voxels: VoxelSelection, roi: str | None, sidecar: di
         write_nifti(file, image),
         write_json(file.with_name(file.name.replace(".nii.gz", ".json")), sidecar),
     ]
-
-
-def _roi_labels(names: Mapping[str, Any]) -> dict[str, str]:
-    """Give each region a label that BIDS allows and no other region has, also where case does not count."""
-    labels: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        short = plain = label(name)
-        number = 2
-        while short.casefold() in taken:
-            short = f"{plain}x{number}"
-            number += 1
-        taken.add(short.casefold())
-        labels[name] = short
-    return labels
 
 
 def _without_empty_cells(trials: pd.DataFrame) -> pd.DataFrame:

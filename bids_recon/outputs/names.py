@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 ENTITY_ORDER = (
@@ -61,6 +61,24 @@ def is_label(text: str) -> bool:
 def label(text: str) -> str:
     """Reduce text to the letters and digits that BIDS allows in an entity's value."""
     return re.sub(r"[^A-Za-z0-9]", "", text) or "x"
+
+
+def unique_labels(names: Iterable[str]) -> dict[str, str]:
+    """Give each name a label that BIDS allows and no other has, also where case does not count.
+
+    `V1_d` and `V1-d` become `V1d` and `V1dx2`, in the order given.
+    """
+    labels: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        short = plain = label(name)
+        number = 2
+        while short.casefold() in taken:
+            short = f"{plain}x{number}"
+            number += 1
+        taken.add(short.casefold())
+        labels[name] = short
+    return labels
 
 
 def stimulus_filename(stimulus_id: str) -> str:

@@ -17,7 +17,9 @@ from bids_recon.rois.masks import MaskSource, segmentation_sources
 from bids_recon.rois.naming import MaskName, is_nifti, parse_mask_name, stem
 
 BRAIN = "brain"
-EVERY_REGION = ("VC", "all")
+# What results call the voxels of all regions together.
+WHOLE = "all"
+EVERY_REGION = ("VC", WHOLE)
 PARTS = {"V1": ("V1d", "V1v"), "V2": ("V2d", "V2v"), "V3": ("V3d", "V3v")}
 
 # Spaces in which a volume lies on the participant's own anatomy, so that header affines relate them.
@@ -74,7 +76,7 @@ def resolve_regions(
     Raises
     ------
     UsageError
-        If a name is unknown, or two different regions would have one name.
+        If a name is unknown, two different regions would have one name, or a file would be called `all`.
     MissingInputError
         If a file that the user named is not there.
     """
@@ -153,6 +155,12 @@ class _Resolver:
         if not file.exists() and not file.is_symlink():
             raise MissingInputError(
                 "there is no such file", file=file, remedy="Correct the path of this region of interest."
+            )
+        if (name or _label_of_file(file, parse_mask_name(file.name))).casefold() == WHOLE:
+            raise UsageError(
+                f"would be a region of interest called {WHOLE}, which is the name of all regions together",
+                file=file,
+                remedy="Give it another name, as NAME=FILE.",
             )
         parsed = parse_mask_name(file.name)
         if parsed is not None and parsed.segmentation:

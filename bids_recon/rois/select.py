@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_recon.dataset.annex import not_fetched
-from bids_recon.errors import DataError, MissingInputError
+from bids_recon.errors import DataError, MissingInputError, UsageError
 from bids_recon.rois.brain import BrainMask
 from bids_recon.rois.grids import Grid, Volume, describe_grid, read_volume, same_grid, to_grid
 from bids_recon.rois.masks import MaskSource
-from bids_recon.rois.requests import BRAIN, Region, resolve_regions
+from bids_recon.rois.requests import BRAIN, EVERY_REGION, WHOLE, Region, resolve_regions
 from bids_recon.rois.selection import VoxelSelection
 
 FUNCTIONAL_SPACES = frozenset({"func", "bold", "boldref", "orig"})
@@ -59,7 +59,8 @@ def select_voxels(
     Raises
     ------
     UsageError
-        If a name is unknown, or two different regions would have one name.
+        If a name is unknown, two different regions would have one name, or one that is a part of the voxels
+        would be called `all`.
     DataError
         If a mask cannot be read, if a region that the user named has no voxel on this grid, or if no voxel is
         left at all.
@@ -101,6 +102,12 @@ def select_voxels(
     selection = VoxelSelection.from_masks(
         kept, reference.affine, space=space, sources={name: files[name] for name in kept}
     )
+    if WHOLE in kept and not selection.rois[WHOLE].all():
+        raise UsageError(
+            f"the region of interest {WHOLE} is a part of the voxels, and results call all of them so",
+            file=next(iter(files[WHOLE]), None),
+            remedy=f"Give it another name, as NAME=FILE, or ask for {EVERY_REGION[0]}: every region found.",
+        )
     return selection, [*warnings, *reader.warnings()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,37 @@ AVERAGE = "average"
 _KEY = ["test_set", "stimulus_id"]
 
 
+@dataclass(frozen=True)
+class Mean:
+    """The mean over people.
+
+    Attributes
+    ----------
+    decoded : Decoded
+    leads : dict of str to str
+        By fold, the person whose latent spaces it lives in: pictures are drawn as that person's are.
+    """
+
+    decoded: Decoded
+    leads: dict[str, str]
+
+    @classmethod
+    def of_one(cls, person: str, decoded: Decoded) -> Mean:
+        """What one person's brain says, who leads all folds."""
+        return cls(decoded, {fold.name: person for fold in decoded.folds})
+
+
 def average_over_people(
     decoded: Mapping[str, Decoded], scratch: Path | None = None
-) -> tuple[Decoded | None, list[str]]:
+) -> tuple[Mean | None, list[str]]:
     """Average what several people's brains say of the same picture.
 
     Latents are averaged by stimulus id, over those people whose latent space of that picture is the same one:
     a space that was fitted on other pictures has other axes. Single trials are first averaged within people.
+
+    A space that is the same in all folds may come with what was measured on the training pictures of a fold,
+    such as norms. Each mean takes this from a fold of one of its people that left the picture out, and the
+    means of one fold are those that share it.
 
     Parameters
     ----------
@@ -35,7 +60,7 @@ def average_over_people(
 
     Returns
     -------
-    Decoded or None
+    Mean or None
         None when no picture is shared by two people in one space.
     list of str
         Warnings.
@@ -50,8 +75,9 @@ def average_over_people(
         ],
         ignore_index=True,
     )
-    by_space: dict[str, list[_Shared]] = {}
-    leads: dict[str, DecodedFold] = {}
+    measured: dict[tuple[str, int], str] = {}
+    by_space: dict[tuple[str, str], list[_Shared]] = {}
+    leads: dict[tuple[str, str], tuple[str, DecodedFold]] = {}
     apart = 0
     for _, same in rows.groupby(_KEY, sort=False):
         # The space of most people, not of most trials.
@@ -60,24 +86,42 @@ def average_over_people(
         apart += same["person"].nunique() > shared["person"].nunique()
         if shared["person"].nunique() < 2:
             continue
-        lead = decoded[shared["person"].iloc[0]].folds[shared["place"].iloc[0]]
-        leads.setdefault(space, lead)
-        by_space.setdefault(space, []).append(_share(shared, decoded))
+        person, place = str(shared["person"].iloc[0]), int(shared["place"].iloc[0])
+        lead = decoded[person].folds[place]
+        if (person, place) not in measured:
+            measured[person, place] = _content(lead.state)
+        key = (space, measured[person, place])
+        leads.setdefault(key, (person, lead))
+        by_space.setdefault(key, []).append(_share(shared, decoded))
     warnings = []
     if apart:
         warnings.append(
-            f"{apart} pictures were averaged over fewer people than saw them: the latent spaces of the others"
-            " were fitted on other training pictures."
+            f"{apart} pictures were averaged over fewer people than saw them: the others were decoded into"
+            " other latent spaces (other training pictures, encoder or layers)."
         )
     if not by_space:
-        warnings.append("No picture is shared by two people, so there is no mean over people.")
+        warnings.append(
+            "No picture is shared by two people in one latent space, so there is no mean over people."
+        )
         return None, warnings
     n_shuffles = min(one.n_shuffles for one in decoded.values())
     folds = [
-        _fold(str(number), leads[space], shared, n_shuffles, scratch)
-        for number, (space, shared) in enumerate(by_space.items())
+        _fold(str(number), leads[key][1], shared, n_shuffles, scratch)
+        for number, (key, shared) in enumerate(by_space.items())
     ]
-    return Decoded(tuple(folds)), warnings
+    people = [leads[key][0] for key in by_space]
+    return Mean(
+        Decoded(tuple(folds)), {fold.name: who for fold, who in zip(folds, people, strict=True)}
+    ), warnings
+
+
+def _content(state: Mapping[str, NDArray[Any]]) -> str:
+    """Hash of arrays by name."""
+    digest = hashlib.sha256()
+    for name, array in sorted(state.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

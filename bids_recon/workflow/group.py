@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,22 @@ from bids_recon.dataset.stimulus_lookup import look_up
 from bids_recon.dataset.stimulus_spec import load_stimulus_spec
 from bids_recon.dataset.trials import check_files
 from bids_recon.errors import MissingInputError, NothingSelectedError
+from bids_recon.methods.base import Method, MethodOptions
 from bids_recon.methods.registry import method_class
 from bids_recon.metrics.network_features import available_scorers
-from bids_recon.outputs.names import label
+from bids_recon.outputs.names import label, unique_labels
 from bids_recon.report.content import GalleryItem, GroupReport
 from bids_recon.report.pages import write_group_report
 from bids_recon.workflow.audit_log import read_audits
-from bids_recon.workflow.averaging import AVERAGE, average_over_people
+from bids_recon.workflow.averaging import AVERAGE, Mean, average_over_people
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
+from bids_recon.workflow.drawing_choices import check_features, drawing_record
 from bids_recon.workflow.group_files import remove_unlisted, write_pictures, write_table
 from bids_recon.workflow.latents_store import (
     decoded_regions,
     decoded_subjects,
+    decoding_file,
     read_decoded,
     read_regions,
 )
@@ -62,7 +65,13 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
     description = read_description(settings.bids_dir)
     decoded = {method: _read(settings, method) for method in settings.method}
     for method, (_, by_person) in decoded.items():
-        for sidecar in by_person.values():
+        for person, sidecar in by_person.items():
+            check_features(
+                settings,
+                method,
+                sidecar,
+                file=decoding_file(settings.output_dir, person, method, "decoder", ".json"),
+            )
             check_method(method, options_of(sidecar, settings))
     drawn = _Drawn()
     for method in settings.method:
@@ -75,12 +84,18 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         "images": (drawn.images, IMAGE_COLUMNS),
     }
     for name, (parts, columns) in tables.items():
-        write_table(group_dir, name, pd.concat(parts, ignore_index=True), columns, settings.method)
+        drawing = (
+            {one: drawing_record(one, settings) for one in settings.method} if name == "images" else None
+        )
+        write_table(
+            group_dir, name, pd.concat(parts, ignore_index=True), columns, settings.method, drawing=drawing
+        )
     subjects = [
         {"subject": person, "test trials": "averaged" if one["AveragedTestTrials"] else "single"}
         | {"voxels": one["Voxels"], "responses": one["ResponsesFrom"], "split": one["Split"]}
         for person, one in sidecars.items()
     ]
+    # Of the last method: others may have settings that it lacks.
     one = next(iter(sidecars.values()))
     audits = read_audits(settings.output_dir)
     report = GroupReport(
@@ -88,14 +103,19 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
             replace(
                 settings,
                 average_trials=one["AveragedTestTrials"],
-                n_shuffles=one["Shuffles"],
                 decoders=Path(one["DecodersFrom"]) if "DecodersFrom" in one else None,
+                encoder=one["MethodOptions"].get("encoder"),
+                layers=settings.layers or tuple(one["MethodOptions"].get("layers") or ()),
             ),
             command,
             "Group",
             description={**description, "Simulated": one["Simulated"]},
             split=one["Split"],
             source=one["ResponsesFrom"],
+            shuffles={
+                method: [sidecar["Shuffles"] for sidecar in by_person.values()]
+                for method, (_, by_person) in decoded.items()
+            },
             warnings=warnings,
         ),
         subjects=pd.DataFrame(subjects),
@@ -138,13 +158,18 @@ def _draw(
     seen = seen_thumbnails(stimuli, stimuli.ids)
     scratch, group_dir = settings.work_dir / "scratch", settings.output_dir / "group"
     images = []
-    for region, people in {ALL: decoded, **_read_regions(settings, method, list(decoded))}.items():
-        average, warnings = average_over_people(people, scratch)
+    options = {person: options_of(sidecar, settings) for person, sidecar in sidecars.items()}
+    regions = _read_regions(settings, method, list(decoded))
+    labels = unique_labels(regions)
+    for region, people in {ALL: decoded, **regions}.items():
+        mean, warnings = average_over_people(people, scratch)
         drawn.warnings += warnings if region == ALL else []
-        everyone = {**people, **({AVERAGE: average} if average is not None else {})}
-        for person, latents in everyone.items():
-            options = options_of(sidecars.get(person) or next(iter(sidecars.values())), settings)
-            methods = rebuild_methods(latents, method, options)
+        everyone = {person: Mean.of_one(person, latents) for person, latents in people.items()}
+        if mean is not None:
+            everyone[AVERAGE] = mean
+        for person, one in everyone.items():
+            latents, seed = one.decoded, options[next(iter(one.leads.values()))].seed
+            methods = _methods(method, one, options)
             if not method_class(method).quick_render:
                 folder = settings.work_dir / "pictures" / label(method)
                 methods = {fold: RememberedPictures(one, folder) for fold, one in methods.items()}
@@ -152,7 +177,7 @@ def _draw(
                 latents,
                 methods,
                 stimuli,
-                seed=options.seed,
+                seed=seed,
                 truths=TrueLatents(methods, stimuli, scratch),
                 networks=available_scorers(settings.weights),
             )
@@ -160,15 +185,33 @@ def _draw(
             drawn.metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
             drawn.items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
             images.append(
-                write_pictures(group_dir, settings.bids_dir, who, latents, scores, stimuli, options.seed)
+                write_pictures(
+                    group_dir,
+                    settings.bids_dir,
+                    who,
+                    latents,
+                    scores,
+                    stimuli,
+                    seed,
+                    region_label=labels.get(region, ""),
+                )
             )
-            steps = steps_of_items(latents, methods, options.seed)
+            steps = steps_of_items(latents, methods, seed)
             drawn.gallery += gallery_items(person, shown_method(method, region), latents, scores, seen, steps)
     remove_unlisted(group_dir, method, images)
     drawn.images += images
     drawn.regions += [
         read_regions(settings.output_dir, person, method).assign(subject=person) for person in decoded
     ]
+
+
+def _methods(method: str, mean: Mean, options: Mapping[str, MethodOptions]) -> dict[str, Method]:
+    """The method of each fold, with the options of the person who leads it."""
+    found: dict[str, Method] = {}
+    for person in dict.fromkeys(mean.leads.values()):
+        own = tuple(fold for fold in mean.decoded.folds if mean.leads[fold.name] == person)
+        found |= rebuild_methods(Decoded(own), method, options[person])
+    return found
 
 
 def _named_by_region(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -180,8 +223,8 @@ def _read_regions(settings: Settings, method: str, people: Sequence[str]) -> dic
     """Latents decoded from single regions, by region and person."""
     found: dict[str, dict[str, Decoded]] = {}
     for person in people:
-        for region in decoded_regions(settings.output_dir, person, method):
-            latents, _ = read_decoded(settings.output_dir, person, method, region)
+        for short, region in decoded_regions(settings.output_dir, person, method).items():
+            latents, _ = read_decoded(settings.output_dir, person, method, short)
             found.setdefault(region, {})[person] = latents
     return found
 

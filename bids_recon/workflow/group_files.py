@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.methods.seeds import picture_seed
 from bids_recon.outputs.atomic import write_json, write_png, write_tsv
 from bids_recon.outputs.names import label, stimulus_filename
-from bids_recon.outputs.reading import read_tsv
+from bids_recon.outputs.reading import read_json, read_tsv
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, TEXT_COLUMNS
 from bids_recon.workflow.decoding import Decoded
 from bids_recon.workflow.region_names import ALL
@@ -28,6 +29,8 @@ def write_pictures(
     scores: Scores,
     stimuli: StimulusSet,
     seed: int,
+    *,
+    region_label: str = "",
 ) -> pd.DataFrame:
     """Write the reconstructions of one person, method and region.
 
@@ -42,6 +45,8 @@ def write_pictures(
     stimuli : StimulusSet
     seed : int
         Of the run.
+    region_label : str
+        Names the folder of a region; empty for all voxels.
 
     Returns
     -------
@@ -50,8 +55,8 @@ def write_pictures(
     """
     assert scores.reconstructed is not None
     folder = Path("images") / who["subject"] / label(who["method"])
-    if who["roi"] != ALL:
-        folder /= f"roi-{label(who['roi'])}"
+    if region_label:
+        folder /= f"roi-{region_label}"
     rows = []
     for item, picture in zip(decoded.items.to_dict("records"), scores.reconstructed, strict=True):
         stimulus_id, trial = str(item["stimulus_id"]), int(item["trial_index"])
@@ -92,14 +97,25 @@ def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | 
 
 
 def write_table(
-    folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str], methods: Sequence[str]
+    folder: Path,
+    name: str,
+    table: pd.DataFrame,
+    columns: dict[str, str],
+    methods: Sequence[str],
+    *,
+    drawing: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write a table; rows of methods that this call did not run are kept."""
-    file = folder / f"{name}.tsv"
+    """Write a table and its sidecar; what they say of methods that this call did not run is kept.
+
+    Rows of an earlier version, which knew fewer columns, are of all voxels together. `drawing` goes to the
+    sidecar: how each method draws.
+    """
+    file, sidecar_file = folder / f"{name}.tsv", folder / f"{name}.json"
     if file.is_file():
         old = read_tsv(file, TEXT_COLUMNS)
-        if list(old.columns) == list(table.columns):
-            kept = old[~old["method"].isin(list(methods))]
+        if "method" in old and set(old.columns) <= set(table.columns):
+            kept = old[~old["method"].isin(list(methods))].assign(roi=lambda rows: rows.get("roi", ALL))
+            kept = kept.reindex(columns=table.columns)
             table = pd.concat([kept, table], ignore_index=True) if len(kept) else table
     if "trial_index" in table:
         table = table.assign(
@@ -107,5 +123,11 @@ def write_table(
         )
     if "note" in table:
         table = table.assign(note=table["note"].replace("", "n/a"))
+    content: dict[str, Any] = {column: {"Description": text} for column, text in columns.items()}
+    if drawing is not None:
+        before = read_json(sidecar_file).get("Drawing", {}) if sidecar_file.is_file() else {}
+        others = {method: how for method, how in before.items() if method not in methods}
+        drawn = others | {method: dict(how) for method, how in drawing.items() if how}
+        content |= {"Drawing": drawn} if drawn else {}
     write_tsv(file, table.round(DECIMALS))
-    write_json(folder / f"{name}.json", {column: {"Description": text} for column, text in columns.items()})
+    write_json(sidecar_file, content)

@@ -11,7 +11,7 @@ import pandas as pd
 from bids_recon.dataset.layout import list_participants
 from bids_recon.errors import DataError, MissingInputError, from_os_error
 from bids_recon.outputs.atomic import write_json, write_tsv
-from bids_recon.outputs.names import derivative_name, label
+from bids_recon.outputs.names import derivative_name, label, unique_labels
 from bids_recon.outputs.reading import read_json, read_tsv
 from bids_recon.outputs.tensor_files import open_tensors, write_tensors
 from bids_recon.rois.selection import VoxelSelection
@@ -21,10 +21,10 @@ from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 
 
 def decoding_file(
-    output_dir: Path, subject: str, method: str, suffix: str, extension: str, region: str = ""
+    output_dir: Path, subject: str, method: str, suffix: str, extension: str, region_label: str = ""
 ) -> Path:
     """Where a file of one participant's decoding lies, from all voxels or from those of one region."""
-    entities = {"subject": subject, "label": label(region) if region else "", "description": label(method)}
+    entities = {"subject": subject, "label": region_label, "description": label(method)}
     name = derivative_name(entities, suffix, extension)
     return output_dir / f"sub-{subject}" / "decoder" / name
 
@@ -41,15 +41,14 @@ def write_decoded(
     """Write items, latents, latent spaces and decoders of one participant.
 
     Where there are no decoders, because an earlier run's were used, no file of decoders is written.
+    `region` is one of those of `voxels`, and its files bear its label among them; empty for all voxels.
 
     The JSON sidecar is written last, and one of an earlier run removed first: the group level reads a
     participant only when it is there.
     """
-    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json", region)
-    try:
-        sidecar_file.unlink(missing_ok=True)
-    except OSError as error:
-        raise from_os_error(error, sidecar_file) from error
+    own = unique_labels(voxels.rois)[region] if region else ""
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json", own)
+    _remove(sidecar_file)
     arrays: dict[str, Any] = {}
     for fold in decoded.folds:
         for kind, named in (("predicted", fold.predicted), ("floor", fold.floor), ("space", fold.state)):
@@ -72,12 +71,13 @@ def write_decoded(
         "Shuffles": decoded.n_shuffles,
         **decoder_facts(decoded, voxels),
         **sidecar,
+        **({"Voxels": int(voxels.rois[region].sum())} if region else {}),
     }
-    weights = decoding_file(output_dir, subject, method, "decoder", ".safetensors", region)
+    weights = decoding_file(output_dir, subject, method, "decoder", ".safetensors", own)
     return [
-        write_tensors(decoding_file(output_dir, subject, method, "latents", ".safetensors", region), arrays),
+        write_tensors(decoding_file(output_dir, subject, method, "latents", ".safetensors", own), arrays),
         *write_decoders(weights, decoded, voxels),
-        write_tsv(decoding_file(output_dir, subject, method, "latents", ".tsv", region), items),
+        write_tsv(decoding_file(output_dir, subject, method, "latents", ".tsv", own), items),
         write_json(sidecar_file, content),
     ]
 
@@ -102,26 +102,49 @@ def decoded_subjects(output_dir: Path, method: str) -> list[str]:
     ]
 
 
-def decoded_regions(output_dir: Path, subject: str, method: str) -> list[str]:
-    """Regions whose decoded latents were written on their own, for pictures of each."""
+def decoded_regions(output_dir: Path, subject: str, method: str) -> dict[str, str]:
+    """Regions whose decoded latents were written on their own, for pictures of each: names by label."""
     files = decoding_file(output_dir, subject, method, "decoder", ".json", "REGION")
-    pattern = files.name.replace("label-REGION", "label-*")
-    found = (read_json(file).get("Region") for file in sorted(files.parent.glob(pattern)))
-    return [str(region) for region in found if region]
+    before, after = files.name.split("REGION")
+    found = {}
+    for file in sorted(files.parent.glob(f"{before}*{after}")):
+        if region := read_json(file).get("Region"):
+            found[file.name.removeprefix(before).removesuffix(after)] = str(region)
+    return found
 
 
-def remove_regions(output_dir: Path, subject: str, method: str) -> None:
-    """Remove decoded latents of single regions that an earlier call wrote."""
-    for region in decoded_regions(output_dir, subject, method):
-        # The sidecar first: without it the others are not read.
-        for suffix, extension in (("decoder", ".json"), ("latents", ".safetensors"), ("latents", ".tsv")):
-            decoding_file(output_dir, subject, method, suffix, extension, region).unlink(missing_ok=True)
+def remove_decoded(output_dir: Path, subject: str, method: str) -> None:
+    """Remove what an earlier call decoded, before anything is written.
+
+    First the sidecar, without which the group level does not read a participant; then all files of single
+    regions, which this call may not write again.
+
+    Raises
+    ------
+    ReconError
+        When a file cannot be removed.
+    """
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json")
+    _remove(sidecar_file)
+    of_regions = f"sub-{subject}_label-*_desc-{label(method)}_*"
+    # Sidecars are what other calls look for.
+    for file in sorted(sidecar_file.parent.glob(of_regions), key=lambda file: file.suffix != ".json"):
+        _remove(file)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, file) from error
 
 
 def read_decoded(
-    output_dir: Path, subject: str, method: str, region: str = ""
+    output_dir: Path, subject: str, method: str, region_label: str = ""
 ) -> tuple[Decoded, dict[str, Any]]:
     """Read what `write_decoded` wrote, but for the decoders' own arrays.
+
+    `region_label` is one that `decoded_regions` found; empty for what was decoded from all voxels.
 
     Returns
     -------
@@ -135,9 +158,9 @@ def read_decoded(
     DataError
         When a file is damaged.
     """
-    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json", region)
-    latents_file = decoding_file(output_dir, subject, method, "latents", ".safetensors", region)
-    items_file = decoding_file(output_dir, subject, method, "latents", ".tsv", region)
+    sidecar_file = decoding_file(output_dir, subject, method, "decoder", ".json", region_label)
+    latents_file = decoding_file(output_dir, subject, method, "latents", ".safetensors", region_label)
+    items_file = decoding_file(output_dir, subject, method, "latents", ".tsv", region_label)
     again = "Run the participant level again."
     for file in (sidecar_file, latents_file, items_file):
         if not file.is_file():

@@ -8,7 +8,7 @@ from typing import Any
 
 import bids_recon
 from bids_recon.config import Settings
-from bids_recon.methods.registry import make_method
+from bids_recon.methods.registry import make_method, method_class
 from bids_recon.metrics.catalogue import METRICS
 from bids_recon.report.content import RunContext
 from bids_recon.workflow.prepared import PreparedBold
@@ -18,7 +18,7 @@ BOILERPLATE = (
     " {responses} The stimuli were split by the rule {split}; an audit before any fit looked for pictures"
     " shared between training and test. Means, deviations, penalties and latent spaces come from training"
     " trials only.",
-    "Every score is given beside its floor, {floor} ({n_shuffles} times), and its ceiling, pictures rendered"
+    "Every score is given beside its floor, {floor} ({shuffles} times), and its ceiling, pictures rendered"
     " from true latents. Intervals are 95 % bootstrap intervals over pictures. A realistic picture is not an"
     " accurate one.",
 )
@@ -63,6 +63,31 @@ def _preprocessing(prepared: PreparedBold | None) -> str:
     )
 
 
+def _by_method(shuffles: Mapping[str, Sequence[int]]) -> str:
+    """`20` of one method, `eigenimage 20, deep-recon 2` of several, `2 to 20` where people differ."""
+    shown = {}
+    for method, numbers in shuffles.items():
+        least, most = min(numbers), max(numbers)
+        shown[method] = str(least) if least == most else f"{least} to {most}"
+    if len(shown) == 1:
+        return next(iter(shown.values()))
+    return ", ".join(f"{method} {number}" for method, number in shown.items())
+
+
+def _of_search(settings: Settings) -> Mapping[str, str]:
+    """How pictures are found, where a method finds them by optimisation."""
+    if all(method_class(method).quick_render for method in settings.method):
+        return {}
+    own = "the method's own"
+    return {
+        "encoder": settings.encoder or own,
+        "layers": ", ".join(settings.layers) or "all",
+        "generator": settings.generator or own,
+        "optimiser": settings.optimiser or own,
+        "iterations": str(settings.iterations or own),
+    }
+
+
 def run_context(
     settings: Settings,
     command: str,
@@ -71,10 +96,14 @@ def run_context(
     description: Mapping[str, Any],
     split: str,
     source: str,
+    shuffles: Mapping[str, Sequence[int]],
     prepared: PreparedBold | None = None,
     warnings: Sequence[str],
 ) -> RunContext:
-    """Facts for the head and the foot of a report."""
+    """Facts for the head and the foot of a report.
+
+    `shuffles` are those behind the floor, of each person by method; empty when nothing was decoded.
+    """
     simulated = bool(description.get("Simulated"))
     responses = (
         "Single-trial responses were read as they were given."
@@ -86,10 +115,10 @@ def run_context(
             version=bids_recon.__version__,
             responses=responses,
             split=split,
-            n_shuffles=settings.n_shuffles,
+            shuffles=_by_method(shuffles),
             floor=SHUFFLED if settings.decoders is None else PERMUTED,
         )
-        for text in BOILERPLATE
+        for text in (BOILERPLATE if shuffles else BOILERPLATE[:1])
     ]
     if not settings.responses_only:
         notes += [f"{name}: {make_method(name).reference}" for name in settings.method]
@@ -108,7 +137,8 @@ def run_context(
         **({"preprocessing": str(_steps(prepared).get("Engine", "none"))} if prepared else {}),
         "estimator": settings.glm if source == "bold" else "responses were read",
         "test trials": "averaged by picture" if settings.average_trials else "one by one",
-        "shuffles": str(settings.n_shuffles),
+        **({"shuffles": _by_method(shuffles)} if shuffles else {}),
+        **(_of_search(settings) if shuffles else {}),
         "seed": str(settings.seed),
     }
     return RunContext(

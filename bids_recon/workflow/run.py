@@ -13,7 +13,7 @@ from bids_recon.config import Settings, settings_to_toml
 from bids_recon.dataset.layout import list_participants, read_description, select_participants
 from bids_recon.dataset.validation import validate
 from bids_recon.errors import ExitCode, UsageError
-from bids_recon.methods.registry import method_class
+from bids_recon.methods.registry import make_method, method_class
 from bids_recon.outputs.atomic import write_text
 from bids_recon.outputs.dataset import initialise_output
 from bids_recon.workflow.engine import Failure, run_all
@@ -30,6 +30,8 @@ from bids_recon.workflow.responses import planned_voxels
 
 # What libraries and the runs of one person take, roughly; one participant is always begun.
 MB_PER_PARTICIPANT = 2000
+# The same with a network and the features of a batch of pictures.
+MB_WITH_NETWORK = 6000
 LOGGER = logging.getLogger("bids_recon")
 
 
@@ -44,7 +46,8 @@ def _participants(settings: Settings) -> list[str]:
 def _check_names(settings: Settings) -> None:
     """Names of methods and estimators, and weights, are checked before hours of computing, not after."""
     for method in settings.method:
-        if "participant" in settings.levels and settings.decoders is None:
+        fitted = "participant" in settings.levels and not (settings.decoders or settings.responses_only)
+        if fitted:
             check_method(method, method_options(settings))
         else:
             # The options are those of an earlier fit, and are checked where they are read.
@@ -114,7 +117,9 @@ def run_levels(settings: Settings, command: str, on_step: Callable[[str], None] 
 def _processes(settings: Settings) -> int:
     """Participants at a time: as many as there are cores, and memory where a limit is given."""
     by_cores = settings.nprocs // settings.omp_nthreads
-    by_memory = settings.memory_mb // MB_PER_PARTICIPANT if settings.memory_mb else by_cores
+    networks = not settings.responses_only and any(make_method(name).weights for name in settings.method)
+    each = MB_WITH_NETWORK if networks else MB_PER_PARTICIPANT
+    by_memory = settings.memory_mb // each if settings.memory_mb else by_cores
     return max(1, min(by_cores, by_memory))
 
 

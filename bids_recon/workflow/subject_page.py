@@ -109,6 +109,7 @@ def write_subject_page(
             description=plan.description,
             split=plan.split.rule if plan.split else "none",
             source=plan.source,
+            shuffles={one.method: [one.decoded.n_shuffles] for one in methods},
             prepared=result.prepared,
             warnings=warnings,
         ),

@@ -2,7 +2,14 @@ import re
 
 import pytest
 
-from bids_recon.outputs.names import bids_uri, derivative_name, is_label, label, stimulus_filename
+from bids_recon.outputs.names import (
+    bids_uri,
+    derivative_name,
+    is_label,
+    label,
+    stimulus_filename,
+    unique_labels,
+)
 
 
 def test_entities_stand_in_the_order_of_bids() -> None:
@@ -132,3 +139,14 @@ def test_uri_is_of_the_innermost_folder(tmp_path):
 )
 def test_labels(text, allowed):
     assert is_label(text) is allowed
+
+
+def test_labels_are_told_apart_also_where_case_does_not_count() -> None:
+    assert unique_labels(["V1_d", "V1-d", "v1d", "V2", "V1dx2", "_"]) == {
+        "V1_d": "V1d",
+        "V1-d": "V1dx2",
+        "v1d": "v1dx3",
+        "V2": "V2",
+        "V1dx2": "V1dx2x2",
+        "_": "x",
+    }

@@ -285,6 +285,52 @@ def test_unknown_name_lists_what_there_is(sources, reference) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["all", "ALL"])
+def test_no_file_is_called_as_all_together_are(tmp_path: Path, plant, sources, reference, name: str) -> None:
+    file = plant(tmp_path / "some.nii.gz", [(0, 0, 0)])
+    check(
+        UsageError,
+        ExitCode.USAGE,
+        f"{file}: would be a region of interest called all, which is the name of all regions together."
+        " Give it another name, as NAME=FILE.",
+        call=lambda: select_voxels([f"{name}={file}", "V1"], sources, reference, brain=None, space=None),
+    )
+    unnamed = plant(tmp_path / "all.nii.gz", [(0, 0, 0)])
+    check(
+        UsageError,
+        ExitCode.USAGE,
+        f"{unnamed}: would be a region of interest called all",
+        call=lambda: select_voxels([str(unnamed)], sources, reference, brain=None, space=None),
+    )
+
+
+def test_all_regions_found_are_not_all_voxels(tmp_path: Path, plant, sources, reference) -> None:
+    file = plant(tmp_path / "other.nii.gz", [(4, 4, 3)])
+    check(
+        UsageError,
+        ExitCode.USAGE,
+        "the region of interest all is a part of the voxels, and results call all of them so."
+        " Give it another name, as NAME=FILE, or ask for VC: every region found.",
+        call=lambda: select_voxels(["all", f"x={file}"], sources, reference, brain=None, space=None),
+    )
+    voxels, _ = select_voxels(["VC", f"x={file}"], sources, reference, brain=None, space=None)
+    assert not voxels.rois["VC"].all() and voxels.n_voxels == 7
+
+
+def test_a_mask_called_all_is_refused_where_there_are_more_voxels(
+    tmp_path: Path, plant, sources, reference
+) -> None:
+    file = plant(tmp_path / "bids/sub-01/anat/sub-01_label-all_mask.nii.gz", [(0, 0, 0)])
+    found = find_masks(tmp_path / "bids", "01", {})
+    check(
+        UsageError,
+        ExitCode.USAGE,
+        f"{file}: the region of interest all is a part of the voxels",
+        call=lambda: select_voxels([], found, reference, brain=None, space=None),
+    )
+    assert list(select_voxels(["V1d"], found, reference, brain=None, space=None)[0].rois) == ["V1d"]
+
+
 def test_request_of_no_form(sources, reference) -> None:
     for request in ("=x.nii.gz", "V1="):
         check(
