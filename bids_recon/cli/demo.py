@@ -129,7 +129,8 @@ def _print_scores(output_dir: Path) -> None:
     table = pd.read_csv(output_dir / "group" / "metrics.tsv", sep="\t", dtype={"subject": str})
     chosen = table[(table["metric"] == "two-way-a") & table["protocol"].isin(PROTOCOLS)]
     for (protocol, method), rows in chosen.groupby(["protocol", "method"], sort=False):
-        print(f"Two-way identification by {PROTOCOLS[protocol]}, {method} (chance 0.5, floor in brackets):")
+        measure = PROTOCOLS[str(protocol)]
+        print(f"Two-way identification by {measure}, {method} (chance 0.5, floor in brackets):")
         for test_set, scored in rows.groupby("test_set", sort=False):
             scores = []
             for row in scored.to_dict("records"):

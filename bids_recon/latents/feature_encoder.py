@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from torch import Tensor, nn
 
 from bids_recon.latents.base import Image
 from bids_recon.latents.eigenimage import square_picture
-from bids_recon.latents.encoder_catalogue import EncoderSpec
+from bids_recon.latents.encoder_catalogue import ENCODERS, EncoderSpec
 from bids_recon.models.efficientnet_lite0 import EfficientNetLite0
 from bids_recon.models.feature_network import FeatureNetwork
 from bids_recon.models.vgg19 import Vgg19
 from bids_recon.weights.caffe_networks import read_vgg19_state
 from bids_recon.weights.checkpoint import load_state, load_strictly
-from bids_recon.weights.checksums import hash_file
+from bids_recon.weights.checksums import file_state, hash_file
 from bids_recon.weights.store import find_weight
 
 # Of the features of all layers of the pictures that go through the network at a time: 60 MB each in VGG19.
@@ -121,6 +122,14 @@ def load_encoder(
         When they are damaged, or those of another network.
     """
     file = find_weight(spec.weight, weights)
+    return _load(spec.name, size, device, file, file_state(file))
+
+
+@lru_cache(maxsize=1)
+def _load(name: str, size: int, device: torch.device, file: Path, state: tuple[int, int]) -> FeatureEncoder:
+    """Load a network, or take the one at hand: folds and people share it. `state` tells changed files."""
+    del state
+    spec = ENCODERS[name]
     network, read = _network(spec)
     load_strictly(network, read(file), file)
     # Weights of a network do not learn here; only pixels have gradients.

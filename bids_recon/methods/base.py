@@ -114,6 +114,8 @@ class Method(abc.ABC):
     """Whether pictures take so little time that the participant level may draw them for its report."""
     n_shuffles: ClassVar[int] = 20
     """Shuffles that measure the floor where the user does not say how many."""
+    picture_shuffles: ClassVar[int | None] = None
+    """Shuffles whose pictures are drawn, where drawing takes long; all of them by default."""
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options or MethodOptions()

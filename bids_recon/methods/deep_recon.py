@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,9 +26,20 @@ from bids_recon.models.relu7_generator import Relu7Generator
 from bids_recon.weights.activation_range import read_activation_range
 from bids_recon.weights.caffe_networks import read_relu7_generator_state
 from bids_recon.weights.checkpoint import load_strictly
+from bids_recon.weights.checksums import file_state
 from bids_recon.weights.store import find_weight
 
 GENERATOR_INPUT = 4096
+
+
+@lru_cache(maxsize=1)
+def _load_generator(file: Path, state: tuple[int, int], device: torch.device) -> Relu7Generator:
+    """Load the generator, or take the one at hand: folds and people share it. `state` tells changed files."""
+    del state
+    with torch.device("meta"):
+        network = Relu7Generator()
+    load_strictly(network, read_relu7_generator_state(file), file)
+    return network.requires_grad_(False).eval().to(device)
 
 
 class DeepRecon(Method):
@@ -45,6 +57,7 @@ class DeepRecon(Method):
 
     name: ClassVar[str] = "deep-recon"
     n_shuffles: ClassVar[int] = 2
+    picture_shuffles: ClassVar[int | None] = 2
     reference: ClassVar[str] = (
         "Shen G, Horikawa T, Majima K, Kamitani Y (2019). Deep image reconstruction from human brain"
         " activity. PLOS Computational Biology 15(1): e1006633."
@@ -77,10 +90,7 @@ class DeepRecon(Method):
             return PictureGenerator(picture_waves(size, device), (3, size, size))
         file = find_weight("relu7-generator", self.options.weights)
         bounds = find_weight("relu7-range", self.options.weights)
-        with torch.device("meta"):
-            network = Relu7Generator()
-        load_strictly(network, read_relu7_generator_state(file), file)
-        network.requires_grad_(False).eval().to(device)
+        network = _load_generator(file, file_state(file), device)
         upper = to_device(read_activation_range(bounds, GENERATOR_INPUT), device)
         return PictureGenerator(network, (GENERATOR_INPUT,), upper)
 

@@ -92,12 +92,12 @@ def find_pictures(
         watch = _watch(encoder, match, steps, done)
         result = _minimise(match, x, iterations, settings, _bounds(encoder, generator), watch)
         x, done = result.solution, done + iterations
-    with torch.inference_mode():
-        pictures = encoder.pictures(match.pictures(x))
+        with torch.inference_mode():
+            pictures = encoder.pictures(match.pictures(x))
+        # Where all pictures are done early, they do not change any more in this stage.
+        steps |= {number: pictures for number in SNAPSHOTS if number <= done and number not in steps}
     losses = result.losses[:, -1].double().cpu().numpy()
-    # Pictures that are done early do not change any more.
-    kept = {number: steps.get(number, pictures) for number in SNAPSHOTS if number < settings.iterations}
-    return Found(pictures, kept | {settings.iterations: pictures}, losses)
+    return Found(pictures, dict(sorted((steps | {settings.iterations: pictures}).items())), losses)
 
 
 def stages(layers: tuple[str, ...], settings: DeepReconSettings) -> list[tuple[tuple[str, ...], int]]:
@@ -142,10 +142,18 @@ def _minimise(
 ) -> Optimised:
     lower, upper = bounds
     if settings.optimiser == "lbfgs":
-        return minimise_lbfgs(match, x, lower=lower, upper=upper, iterations=iterations, on_step=watch)
+        return minimise_lbfgs(
+            match,
+            x,
+            lower=lower,
+            upper=upper,
+            iterations=iterations,
+            at_once=match.at_once,
+            on_step=watch,
+        )
     usual = ICNN_GENERATOR if settings.generator == "relu7" else PAPER
     descent = replace(usual, iterations=iterations)
-    return descend(match, x, descent, lower=lower, upper=upper, on_step=watch)
+    return descend(match, x, descent, lower=lower, upper=upper, at_once=match.at_once, on_step=watch)
 
 
 def _watch(

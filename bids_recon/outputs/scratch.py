@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bids_recon.errors import from_os_error
 
-LARGE = 1 << 26
+LARGE = 1 << 23
 """Bytes from which an array need not be held in memory."""
 
 
@@ -37,6 +39,18 @@ def scratch_array(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
+            _reserve(file.fileno(), math.prod(shape) * np.dtype(dtype).itemsize)
             return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
     except OSError as error:
         raise from_os_error(error, folder) from error
+
+
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    """Take the room on the disk now: a map that finds none later ends the program without a message."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise

@@ -131,14 +131,17 @@ def open_tensors(path: Path, remedy: str | None = None) -> dict[str, NDArray[Any
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"cannot be read ({error})", file=path, remedy=remedy) from error
     header.pop("__metadata__", None)
-    return {name: _open(path, entry, _HEADER_LENGTH + length) for name, entry in header.items()}
+    begin = _HEADER_LENGTH + length
+    # One map for all: each would hold the file open, and there may be thousands of arrays.
+    whole = np.memmap(path, np.uint8, mode="r", offset=begin) if path.stat().st_size > begin else None
+    return {name: _open(path, entry, whole) for name, entry in header.items()}
 
 
-def _open(path: Path, entry: Mapping[str, Any], begin: int) -> NDArray[Any]:
+def _open(path: Path, entry: Mapping[str, Any], whole: NDArray[np.uint8] | None) -> NDArray[Any]:
     if entry["dtype"] not in _TAGS:
         raise DataError(f"holds numbers of the type {entry['dtype']}, which is not used here", file=path)
     dtype, shape = np.dtype(_TAGS[entry["dtype"]]), tuple(entry["shape"])
     first, last = entry["data_offsets"]
-    if first == last:
+    if first == last or whole is None:
         return np.empty(shape, dtype)
-    return np.memmap(path, dtype, mode="r", offset=begin + first, shape=shape)
+    return whole[first:last].view(dtype).reshape(shape)

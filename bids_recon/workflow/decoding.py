@@ -212,21 +212,20 @@ def _decode_fold(
     orders = _shuffled_orders(plan, str(trials["subject"].iloc[0]), len(X_train))
     # What the fits of a shuffle share is large where there are many trials.
     kept = [work.branch() for _ in orders] if len(X_train) <= FEW_TRIALS else None
-    keep = keeps_weights(method.make_decoder, spaces, X_train.shape[1])
+    keep = keeps_weights(method.make_decoder, spaces, X_train.shape[1], len(plan.split.folds))
     decoded: dict[str, DecodedSpace] = {}
     for name, space in spaces.items():
         shuffles = zip(orders, kept or [work.branch() for _ in orders], strict=True)
         latents = _true_latents(plan, method, name, ids)
         make = partial(method.make_decoder, name)
         decoded[name] = decode_space(data, make, latents, space.shape, list(shuffles), keep=keep)
-    identity = "+".join(f"{name}:{space.identity}" for name, space in sorted(spaces.items()))
     fitted = DecodedFold(
         fold.name,
         items,
         {name: one.predicted for name, one in decoded.items()},
         {name: one.floor for name, one in decoded.items()},
         method.state(),
-        identity,
+        _identity(method),
         {name: one.summary for name, one in decoded.items()},
         {name: one.decoder for name, one in decoded.items() if one.decoder is not None},
         standardiser,
@@ -308,9 +307,26 @@ def items_of_tests(
 
 
 def rebuild_methods(decoded: Decoded, method: str, options: MethodOptions) -> dict[str, Method]:
-    """Make the method of each fold again from the latent spaces that were saved."""
+    """Make the method of each fold again from the latent spaces that were saved.
+
+    Raises
+    ------
+    DataError
+        When these are other spaces than those of decoding, such as those of other weights.
+    """
     methods = {}
     for fold in decoded.folds:
-        methods[fold.name] = make_method(method, options)
-        methods[fold.name].load_state(fold.state)
+        rebuilt = methods[fold.name] = make_method(method, options)
+        rebuilt.load_state(fold.state)
+        if _identity(rebuilt) != fold.identity:
+            raise DataError(
+                f"the latent spaces of {method} are others than those of the decoded latents: weights or"
+                " options have changed",
+                remedy="Run the participant level again, or take the weights of that time.",
+            )
     return methods
+
+
+def _identity(method: Method) -> str:
+    """What tells the latent spaces of a fitted method, all together, from others."""
+    return "+".join(f"{name}:{space.identity}" for name, space in sorted(method.latent_spaces.items()))

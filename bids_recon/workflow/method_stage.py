@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from bids_recon.config import Settings
 from bids_recon.dataset.stimuli import PictureSequence, find_pictures, picture_hash, read_picture
 from bids_recon.dataset.stimulus_spec import names_file
 from bids_recon.methods.base import Method
-from bids_recon.methods.registry import method_class
+from bids_recon.methods.registry import make_method, method_class
 from bids_recon.outputs.names import label
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
 from bids_recon.workflow.latents_store import (
     read_decoded,
     read_regions,
-    remove_regions,
+    remove_decoded,
     write_decoded,
     write_regions,
 )
@@ -34,6 +34,7 @@ from bids_recon.workflow.reuse import FLOOR, EarlierFit, decode_again
 from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
 from bids_recon.workflow.true_latents import TrueLatents
+from bids_recon.workflow.weight_hashes import weight_hashes
 
 ROI_SHUFFLES = 10
 ROI_METRICS = ("latent-correlation", "two-way-a", "two-way-c")
@@ -106,16 +107,20 @@ def run_method(
             methods = {earlier.fold.name: earlier.method}
         # Saved decoders take their voxels as a whole.
         rois = result.responses.voxels.rois if earlier is None else {}
-        parts = _decode_regions(result, rois, decoding, decoded, methods)
-        regions = _score_regions(parts, decoding, methods)
-        written = [write_regions(settings.output_dir, plan.subject, method, regions)]
-        voxels = result.responses.voxels
-        remove_regions(settings.output_dir, plan.subject, method)
-        for part in parts[1:] if settings.roi_pictures else ():
-            written += write_decoded(
-                settings.output_dir, plan.subject, method, part.decoded, sidecar, voxels, part.name
-            )
-        written += write_decoded(settings.output_dir, plan.subject, method, decoded, sidecar, voxels)
+        output_dir, subject, voxels = settings.output_dir, plan.subject, result.responses.voxels
+        # A run that is killed here leaves nothing that the group level would read.
+        remove_decoded(output_dir, subject, method)
+        written: list[Path] = []
+        tables = []
+        truths = TrueLatents(methods, plan.stimuli, scratch)
+        for region in _decode_regions(result, rois, decoding, decoded, methods):
+            tables.append(_score_region(region, decoding, methods, truths))
+            if settings.roi_pictures and region.name != ALL:
+                written += write_decoded(
+                    output_dir, subject, method, region.decoded, sidecar, voxels, region.name
+                )
+        written.append(write_regions(output_dir, subject, method, pd.concat(tables, ignore_index=True)))
+        written += write_decoded(output_dir, subject, method, decoded, sidecar, voxels)
         cache.finish(stage, key, written)
     # What follows uses what is on disk, as the group level will, so that both see the same.
     decoded, _ = read_decoded(settings.output_dir, plan.subject, method)
@@ -167,6 +172,7 @@ def _key(
             "average_trials": decoding.average_trials,
             "n_shuffles": decoding.n_shuffles,
             "glm": result.estimates_key,
+            "weights": weight_hashes(make_method(decoding.method, decoding.options)),
             "sidecar": sidecar,
         }
     )
@@ -187,41 +193,29 @@ def _decode_regions(
     decoding: DecodingPlan,
     decoded: Decoded,
     methods: dict[str, Method],
-) -> list[_Region]:
-    """Decode with the voxels of each region; all together come first."""
+) -> Iterator[_Region]:
+    """Decode with the voxels of each region, one after the other; all together come first."""
     n_shuffles = min(decoding.n_shuffles, ROI_SHUFFLES)
     few = Decoded(tuple(fold.with_floor(n_shuffles) for fold in decoded.folds))
-    regions = [_Region(ALL, result.responses.voxels.n_voxels, few)]
+    yield _Region(ALL, result.responses.voxels.n_voxels, few)
     for name, member in rois.items():
         if member.all() and name == ALL:
             continue
         part = few
         if not member.all():
             part = decode_region(result.responses.restrict(member), decoding, methods, n_shuffles)
-        regions.append(_Region(name, int(member.sum()), part))
-    return regions
+        yield _Region(name, int(member.sum()), part)
 
 
-def _score_regions(
-    regions: Sequence[_Region], decoding: DecodingPlan, methods: dict[str, Method]
+def _score_region(
+    region: _Region, decoding: DecodingPlan, methods: dict[str, Method], truths: TrueLatents
 ) -> pd.DataFrame:
-    """Accuracy on latents with the voxels of each region, and of all together."""
-    truths = TrueLatents(methods, decoding.stimuli, decoding.scratch)
-    tables = []
-    for region in regions:
-        table = score(
-            region.decoded,
-            methods,
-            decoding.stimuli,
-            seed=decoding.options.seed,
-            pictures=False,
-            truths=truths,
-        ).metrics
-        table = table[table["metric"].isin(ROI_METRICS)]
-        tables.append(
-            table.assign(method=decoding.method, roi=region.name, n_voxels=region.n_voxels)[ROI_COLUMNS]
-        )
-    return pd.concat(tables, ignore_index=True)
+    """Accuracy on latents with the voxels of a region."""
+    table = score(
+        region.decoded, methods, decoding.stimuli, seed=decoding.options.seed, pictures=False, truths=truths
+    ).metrics
+    table = table[table["metric"].isin(ROI_METRICS)]
+    return table.assign(method=decoding.method, roi=region.name, n_voxels=region.n_voxels)[ROI_COLUMNS]
 
 
 def _sidecar(

@@ -22,6 +22,7 @@ from bids_recon.outputs.tensor_files import open_tensors
 from bids_recon.report.films import EDGE
 from bids_recon.report.pictures import thumbnail
 from bids_recon.workflow.decoding import Decoded
+from bids_recon.workflow.weight_hashes import weight_hashes
 
 _PICTURE, _STEP = "picture", "step/"
 
@@ -50,6 +51,7 @@ class RememberedPictures(Method):
             "seed": method.options.seed,
             "spaces": {name: space.identity for name, space in method.latent_spaces.items()},
             "state": {name: array.tobytes().hex() for name, array in method.state().items()},
+            "weights": weight_hashes(method),
         }
         text = json.dumps(described, sort_keys=True, default=str)
         self._key = hashlib.sha256(text.encode()).digest()
@@ -75,12 +77,29 @@ class RememberedPictures(Method):
         self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
     ) -> NDArray[np.uint8]:
         """Pictures of the method, drawn now or before."""
-        return self.render_steps(latents, seeds)[0]
+        return np.stack([_read(file)[_PICTURE] for file in self._files(latents, seeds)])
 
     def render_steps(
         self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]
     ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
         """Pictures of the method and the steps to them, drawn now or before."""
+        kept = [_read(file) for file in self._files(latents, seeds)]
+        numbers = _numbers(kept[0])
+        steps = {number: np.stack([one[f"{_STEP}{number}"] for one in kept]) for number in numbers}
+        return np.stack([one[_PICTURE] for one in kept]), steps
+
+    def thumbnails(
+        self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64], edge: int
+    ) -> list[dict[int, NDArray[np.uint8]]]:
+        """Small versions of the steps to each picture, by number of iterations."""
+        found = []
+        for file in self._files(latents, seeds):
+            kept = _read(file)
+            found.append({number: thumbnail(kept[f"{_STEP}{number}"], edge) for number in _numbers(kept)})
+        return found
+
+    def _files(self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]) -> list[Path]:
+        """Files of pictures, each drawn now if it was not before."""
 
         def draw(rows: list[int]) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
             return self._method.render_steps(
@@ -93,7 +112,7 @@ class RememberedPictures(Method):
             for name in sorted(latents):
                 digest.update(name.encode() + np.ascontiguousarray(latents[name][row]).tobytes())
             keys.append(digest.hexdigest())
-        return self._recall(keys, draw)
+        return self._drawn(keys, draw)
 
     def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
         """Pictures of the method from true latents, drawn now or before."""
@@ -107,7 +126,7 @@ class RememberedPictures(Method):
             ).hexdigest()
             for row, seed in enumerate(seeds)
         ]
-        return self._recall(keys, draw)[0]
+        return np.stack([_read(file)[_PICTURE] for file in self._drawn(keys, draw)])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """That of the method."""
@@ -117,11 +136,12 @@ class RememberedPictures(Method):
         """As the method does."""
         self._method.load_state(state)
 
-    def _recall(
+    def _drawn(
         self,
         keys: Sequence[str],
         draw: Callable[[list[int]], tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]],
-    ) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
+    ) -> list[Path]:
+        """Files of pictures by their keys; those that are missing are drawn."""
         files = [self._folder / f"{key}.safetensors" for key in keys]
         # Equal latents give equal pictures: one of them is drawn.
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
@@ -132,11 +152,17 @@ class RememberedPictures(Method):
             for place, row in enumerate(rows):
                 named = {f"{_STEP}{number}": frames[place] for number, frames in steps.items()}
                 write_safetensors(files[row], {_PICTURE: pictures[place], **named})
-        # In memory: each map of a file would hold it open, and there may be thousands.
-        kept = [{name: np.array(array) for name, array in open_tensors(file).items()} for file in files]
-        numbers = sorted(int(name.removeprefix(_STEP)) for name in kept[0] if name.startswith(_STEP))
-        steps = {number: np.stack([one[f"{_STEP}{number}"] for one in kept]) for number in numbers}
-        return np.stack([one[_PICTURE] for one in kept]), steps
+        return files
+
+
+def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
+    """A picture and its steps, in memory: a map of each of thousands of files would hold them open."""
+    return {name: np.array(array) for name, array in open_tensors(file).items()}
+
+
+def _numbers(kept: Mapping[str, NDArray[np.uint8]]) -> list[int]:
+    """Iterations of the steps that were kept, rising."""
+    return sorted(int(name.removeprefix(_STEP)) for name in kept if name.startswith(_STEP))
 
 
 def _is_kept(file: Path) -> bool:
@@ -162,9 +188,5 @@ def steps_of_items(
         seeds = np.array(
             [picture_seed(run_seed, name) for name in fold.items["stimulus_id"]], dtype=np.uint64
         )
-        _, steps = method.render_steps(fold.predicted, seeds)
-        found += [
-            {number: thumbnail(frames[row], EDGE) for number, frames in steps.items()}
-            for row in range(len(seeds))
-        ]
+        found += method.thumbnails(fold.predicted, seeds, EDGE)
     return found if any(found) else []

@@ -20,9 +20,12 @@ from bids_recon.outputs.scratch import scratch_array
 
 # Units that are fitted at a time where there are too many to keep the weights of: 100 MB of weights.
 UNITS_AT_ONCE = 20_000
-# Units whose fitted weights are kept, and bytes of weights of other decoders.
+# Units whose fitted weights are kept, and bytes of weights of other decoders, which are streamed to the disk.
 KEPT_UNITS = 200_000
 KEPT_BYTES = 32 * 2**30
+# Bytes of the weights of all folds together: where there are several, all are in memory.
+KEPT_IN_FOLDS = 2 * 2**30
+BYTES_PER_UNIT = 4000
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ class DecodedSpace:
     decoder: Decoder | None
 
 
-def keeps_weights(make: Callable[[str], Decoder], spaces: Mapping[str, LatentSpace], n_voxels: int) -> bool:
-    """Whether the fitted decoders of all spaces together can be kept, and saved."""
+def keeps_weights(
+    make: Callable[[str], Decoder], spaces: Mapping[str, LatentSpace], n_voxels: int, n_folds: int = 1
+) -> bool:
+    """Whether the fitted decoders of all spaces, and folds, together can be kept, and saved."""
     n_targets = {name: int(np.prod(space.shape)) for name, space in spaces.items()}
     units = sum(n for name, n in n_targets.items() if _has_units(make(name)))
-    return units <= KEPT_UNITS and 4 * n_voxels * (sum(n_targets.values()) - units) <= KEPT_BYTES
+    others = 4 * n_voxels * (sum(n_targets.values()) - units)
+    in_memory = n_folds * (others + BYTES_PER_UNIT * units) if n_folds > 1 else 0
+    return units <= KEPT_UNITS and others <= KEPT_BYTES and in_memory <= KEPT_IN_FOLDS
 
 
 def _has_units(decoder: Decoder) -> bool:
@@ -139,15 +146,17 @@ def _fit_and_predict(
     if not keep and _has_units(make()):
         # Units know nothing of one another; a model of their noise, where rescaling needs one, needs not all.
         parts = [slice(start, start + UNITS_AT_ONCE) for start in range(0, n_targets, UNITS_AT_ONCE)]
-    summary: dict[str, Any] = {}
+    summaries: list[dict[str, Any]] = []
     for part in parts:
         targets = RepeatedRows(latents[:, part], data.rows[order])
         decoder = make().fit(data.X_train, targets, data.groups[order], work=work)
         out[:, part] = predict(decoder, data.X_test, data.n_trials)
-        summary = summary or decoder.summary()
-    if len(parts) > 1:
-        summary = summary | {"n_targets": n_targets}
-    return decoder if keep else None, summary
+        summaries.append(decoder.summary())
+    # What differs between parts of a space holds for none of them.
+    summary = {
+        key: value for key, value in summaries[0].items() if all(one.get(key) == value for one in summaries)
+    }
+    return decoder if keep else None, summary | {"n_targets": n_targets}
 
 
 def predict(decoder: Decoder, X: NDArray[np.floating], n_trials: NDArray[np.integer]) -> NDArray[np.float32]:

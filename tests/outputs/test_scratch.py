@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bids_recon.errors import ReconError
+from bids_recon.errors import InputOutputError, ReconError
 from bids_recon.outputs import scratch
 from bids_recon.outputs.scratch import scratch_array
 
@@ -58,3 +59,24 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ReconError, match="file"):
         scratch_array(SHAPE, tmp_path / "file" / "scratch")
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    def full(descriptor, offset, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scratch, "LARGE", 1)
+    monkeypatch.setattr(scratch.os, "posix_fallocate", full)
+    with pytest.raises(InputOutputError, match="space"):
+        scratch_array((10, 10), tmp_path)
+
+
+def test_a_file_system_that_cannot_reserve_is_used_all_the_same(tmp_path, monkeypatch):
+    def unable(descriptor, offset, length):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(scratch, "LARGE", 1)
+    monkeypatch.setattr(scratch.os, "posix_fallocate", unable)
+    array = scratch_array((2, 3), tmp_path)
+    array[:] = 4
+    assert array.sum() == 24

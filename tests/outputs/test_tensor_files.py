@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,17 @@ def test_damaged_files_are_named(tmp_path: Path, damage: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="is missing"):
         open_tensors(tmp_path / "x.safetensors")
+
+
+def test_a_file_of_many_arrays_is_opened_once(tmp_path):
+    arrays = {f"a{number:04d}": np.full(3, number, np.float32) for number in range(300)}
+    file = write_tensors(tmp_path / "many.safetensors", arrays)
+    before, after = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 40, after))
+    try:
+        found = open_tensors(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, after))
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)

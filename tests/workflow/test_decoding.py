@@ -197,3 +197,13 @@ def test_test_pictures_are_encoded_once_for_all_regions(experiment):
     pd.testing.assert_frame_equal(
         tables[0], score(decoded, methods, plan.stimuli, seed=0, pictures=False).metrics
     )
+
+
+def test_latents_of_other_weights_are_refused(experiment):
+    responses, plan = experiment
+    decoded, _ = decode(responses, replace(plan, n_shuffles=1))
+    other = Decoded(tuple(replace(fold, identity="eigenimage:of-other-weights") for fold in decoded.folds))
+    with pytest.raises(DataError, match="weights or options have changed"):
+        rebuild_methods(other, plan.method, plan.options)
+    rebuilt = rebuild_methods(decoded, plan.method, plan.options)
+    assert set(rebuilt) == {fold.name for fold in decoded.folds}

@@ -118,7 +118,8 @@ def test_units_in_parts_are_those_at_once(
     np.testing.assert_allclose(parts.floor, whole.floor, rtol=1e-4, atol=1e-4)
     assert parts.summary["n_targets"] == N_TARGETS
     if kind != "rescaled":
-        assert parts.summary.keys() == whole.summary.keys()
+        # What differs between parts holds for none of them.
+        assert set(whole.summary) - set(parts.summary) <= {"n_voxels_kept", "n_iterations"}
 
 
 def test_other_decoders_are_fitted_at_once_and_kept_or_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@
 
     function pictures(item) {
       const box = make("span", { className: "pictures" }, picture(item.seen, "seen", `Seen: ${item.id}`));
-      const label = item.film === null ? "reconstructed" : "reconstructed ▸";
+      const label = item.film === null ? "reconstructed" : "reconstructed\u00a0▸";
       box.append(picture(item.reconstructed, label, `Reconstructed: ${item.id}`));
       if (item.ceiling !== null) box.append(picture(item.ceiling, "ceiling", `From true latents: ${item.id}`));
       return box;

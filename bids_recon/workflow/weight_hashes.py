@@ -1,0 +1,29 @@
+"""What tells the weights that a method uses from others of the same name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from bids_recon.methods.base import Method
+from bids_recon.weights.checksums import file_state, hash_file
+from bids_recon.weights.store import find_weight
+
+
+def weight_hashes(method: Method) -> dict[str, str]:
+    """SHA-256 of the file of each of a method's weights, by name.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        When a file is missing or damaged.
+    """
+    files = {name: find_weight(name, method.options.weights) for name in method.weights}
+    return {name: _hash(file, file_state(file)) for name, file in files.items()}
+
+
+@lru_cache
+def _hash(file: Path, state: tuple[int, int]) -> str:
+    """Hash of a file, once for each of its states."""
+    del state
+    return hash_file(file)
