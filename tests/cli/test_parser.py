@@ -267,3 +267,19 @@ def test_config_file_that_cannot_be_used() -> None:
     Path("config.toml").write_text('[input.derivatives]\nfmriprep = "gone"\n')
     message = fails(MissingInputError, 66, "--config-file", "config.toml")
     assert message == "gone: the folder of --derivatives fmriprep does not exist. Is the volume mounted?"
+
+
+# decoders of an earlier run
+
+
+def test_layers_of_decoders_are_chosen_at_the_group_level() -> None:
+    for levels in (("group",), ("participant", "group")):
+        settings = parse("--decoders", "prep", "--layers", "fc6", levels=levels)
+        assert (settings.layers, settings.decoders) == (("fc6",), Path("prep"))
+    message = fails(UsageError, 2, "--decoders", "prep", "--layers", "fc6")
+    assert message.startswith("--layers cannot be given with --decoders")
+    with pytest.raises(UsageError, match="--encoder, --norm-correction cannot be given with --decoders"):
+        parse(
+            *("--decoders", "prep", "--encoder", "vgg19", "--norm-correction", "none"),
+            levels=("participant", "group"),
+        )

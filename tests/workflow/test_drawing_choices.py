@@ -1,0 +1,68 @@
+"""What the group level may choose of how pictures are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_recon.config import Settings
+from bids_recon.errors import UsageError
+from bids_recon.workflow.drawing_choices import check_features, drawing_record
+
+FILE = Path("out/sub-01_decoder.json")
+
+
+def settings(**more: Any) -> Settings:
+    return Settings(Path("ds"), Path("out"), **more)
+
+
+def sidecar(**options: Any) -> dict[str, Any]:
+    return {"MethodOptions": options}
+
+
+def test_the_record_has_what_belongs_to_drawing() -> None:
+    chosen = settings(generator="waves", iterations=50, layers=("conv1_1", "fc6"), encoder="vgg19")
+    assert drawing_record("deep-recon", chosen) == {
+        "generator": "waves",
+        "optimiser": None,
+        "iterations": 50,
+        "layer_order": None,
+        "layers": ["conv1_1", "fc6"],
+    }
+    assert drawing_record("deep-recon", settings())["layers"] is None
+    assert drawing_record("eigenimage", chosen) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "decoded"),
+    [
+        ({}, {"encoder": "vgg19-imagery", "norm_correction": "none"}),
+        ({"encoder": "vgg19"}, {"encoder": None}),
+        ({"encoder": "vgg19", "norm_correction": "training"}, {}),
+        ({"norm_correction": "extra"}, {"norm_correction": "extra"}),
+    ],
+)
+def test_options_that_say_what_was_decoded(given: dict[str, str], decoded: dict[str, Any]) -> None:
+    check_features(settings(**given), "deep-recon", sidecar(**decoded), file=FILE)
+
+
+@pytest.mark.parametrize(
+    ("given", "decoded", "words"),
+    [
+        ({"encoder": "vgg19-imagery"}, {"encoder": None}, "--encoder vgg19, and --encoder vgg19-imagery"),
+        (
+            {"norm_correction": "none"},
+            {"norm_correction": None},
+            "--norm-correction training, and --norm-correction none",
+        ),
+        ({"encoder": "vgg19"}, {"encoder": "efficientnet-lite0"}, "--encoder efficientnet-lite0, and"),
+    ],
+)
+def test_options_that_decoding_has_settled(
+    given: dict[str, str], decoded: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{FILE}: features were decoded with {words}"):
+        check_features(settings(**given), "deep-recon", sidecar(**decoded), file=FILE)
+    check_features(settings(**given), "eigenimage", sidecar(**decoded), file=FILE)
