@@ -93,7 +93,7 @@ CHOICES = {
     "noise_covariance": ("none", "diagonal", "shrunk"),
     "rescale": ("none", "out-of-fold"),
     "encoder": ("vgg19", "vgg19-imagery", "efficientnet-lite0"),
-    "norm_correction": ("none", "training", "extra"),
+    "norm_correction": ("none", "training", "extra", "centred"),
     "generator": ("none", "relu7", "waves"),
     "optimiser": ("lbfgs", "gradient-descent"),
     "layer_order": ("together", "shallow-first"),

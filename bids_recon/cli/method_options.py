@@ -93,7 +93,7 @@ def add_optimisation_options(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     add_option(
         group, "--norm-correction", choices=CHOICES["norm_correction"],
-        help="bring decoded features to the norm of training pictures (default) or of --extra-images",
+        help="bring decoded features to the norm of training pictures, of --extra-images, or around a mean",
     )  # fmt: skip
     add_option(
         group, "--generator", choices=CHOICES["generator"],

@@ -40,6 +40,8 @@ class EncoderSpec:
     shallow_first : bool
         Whether its features are matched beginning with the shallow layers. Where a network has ReLUs with an
         upper end (ReLU6), pictures that are far off give no gradient in deep layers.
+    norm_correction : str
+        How the norm of decoded features is corrected where nothing else is asked for.
     options : dict
         How the network is built.
     """
@@ -53,6 +55,7 @@ class EncoderSpec:
     mean: tuple[float, float, float]
     scale: float
     shallow_first: bool = False
+    norm_correction: str = "training"
     options: Mapping[str, str | float] = field(default_factory=dict)
 
     @property
@@ -131,6 +134,8 @@ ENCODERS = {
             (127.0, 127.0, 127.0),
             128.0,
             shallow_first=True,
+            # Its linear bottlenecks have means that are large beside what differs between pictures.
+            norm_correction="centred",
         ),
     )
 }

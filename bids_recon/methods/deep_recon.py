@@ -30,6 +30,7 @@ from bids_recon.weights.checksums import file_state
 from bids_recon.weights.store import find_weight
 
 GENERATOR_INPUT = 4096
+_MEAN = "mean/"
 
 
 @lru_cache(maxsize=1)
@@ -68,6 +69,8 @@ class DeepRecon(Method):
         choose_decoder(self.options, default="unit-ridge")
         self.settings = DeepReconSettings.of(self.options.extra)
         self._norms: dict[str, float] = {}
+        # Mean training features, where norms are around them.
+        self._means: dict[str, NDArray[np.float32]] = {}
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -105,17 +108,27 @@ class DeepRecon(Method):
         settings = self.settings
         if settings.norm_correction == "none":
             return
-        measured = images if settings.norm_correction == "training" else extra_images
+        measured = extra_images if settings.norm_correction == "extra" else images
         if not len(measured):
             raise UsageError(
                 "--norm-correction extra takes the norms of features from other pictures, and there are none",
                 remedy="Name a folder of natural pictures with --extra-images.",
             )
+        if settings.norm_correction == "centred":
+            self._means = self._mean_features(measured)
         sums = dict.fromkeys(settings.layers, 0.0)
         for _, features in self._encoder.feature_batches(measured, settings.layers):
             for layer, values in features.items():
-                sums[layer] += float(feature_norm(values).sum())
+                sums[layer] += float(feature_norm(values, self._means.get(layer)).sum())
         self._norms = {layer: total / len(measured) for layer, total in sums.items()}
+
+    def _mean_features(self, images: Sequence[Image]) -> dict[str, NDArray[np.float32]]:
+        layers, shapes = self.settings.layers, self._encoder.shapes
+        sums = {layer: np.zeros(shapes[layer]) for layer in layers}
+        for _, features in self._encoder.feature_batches(images, layers):
+            for layer, values in features.items():
+                sums[layer] += values.sum(axis=0, dtype=np.float64)
+        return {layer: (total / len(images)).astype(np.float32) for layer, total in sums.items()}
 
     @property
     def latent_spaces(self) -> dict[str, LatentSpace]:
@@ -181,7 +194,8 @@ class DeepRecon(Method):
                 # Layers may lie on disk: a batch of one at a time.
                 wanted = np.array(latents[layer][part], dtype=np.float32)
                 if corrected and self._norms:
-                    wanted = correct_feature_norm(wanted, None, self._norms[layer]).astype(np.float32)
+                    mean, norm = self._means.get(layer), self._norms[layer]
+                    wanted = correct_feature_norm(wanted, mean, norm).astype(np.float32)
                 targets[layer] = to_device(wanted, self._encoder.device)
             try:
                 found.append(find_pictures(self._encoder, targets, settings, self._generator))
@@ -193,8 +207,9 @@ class DeepRecon(Method):
         return np.concatenate([one.pictures for one in found]), steps
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Norm (1,) of each layer; nothing where norms are not corrected."""
-        return {layer: np.array([norm]) for layer, norm in self._norms.items()}
+        """Norm (1,) of each layer, and its mean features; nothing where norms are not corrected."""
+        norms = {layer: np.array([norm]) for layer, norm in self._norms.items()}
+        return norms | {f"{_MEAN}{layer}": mean for layer, mean in self._means.items()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take the norms that were measured.
@@ -204,7 +219,15 @@ class DeepRecon(Method):
         DataError
             When that of a layer is missing.
         """
-        missing = [layer for layer in self.settings.layers if layer not in state]
+        needed = [*self.settings.layers]
+        if self.settings.norm_correction == "centred":
+            needed += [f"{_MEAN}{layer}" for layer in self.settings.layers]
+        missing = [name for name in needed if name not in state]
         if self.settings.norm_correction != "none" and missing:
-            raise DataError(f"the saved norms of decoded features lack the layer {missing[0]}")
-        self._norms = {layer: float(norm[0]) for layer, norm in state.items()}
+            raise DataError(f"the saved norms of decoded features lack '{missing[0]}'")
+        self._means = {
+            name.removeprefix(_MEAN): np.asarray(array)
+            for name, array in state.items()
+            if name.startswith(_MEAN)
+        }
+        self._norms = {name: float(norm[0]) for name, norm in state.items() if not name.startswith(_MEAN)}

@@ -11,7 +11,7 @@ from bids_recon.latents.encoder_catalogue import EncoderSpec, encoder_spec
 
 GENERATORS = ("none", "relu7", "waves")
 OPTIMISERS = ("lbfgs", "gradient-descent")
-NORMS = ("none", "training", "extra")
+NORMS = ("none", "training", "extra", "centred")
 LAYER_ORDERS = ("together", "shallow-first")
 
 
@@ -34,8 +34,9 @@ class DeepReconSettings:
     iterations : int
     layer_order : {"together", "shallow-first"}
         Whether all layers are matched from the start.
-    norm_correction : {"none", "training", "extra"}
-        Of which pictures the norm is that decoded features are brought to.
+    norm_correction : {"none", "training", "extra", "centred"}
+        Of which pictures the norm is that decoded features are brought to. With "centred", their distance
+        from the mean training features is brought to that of training features.
     batch_size : int
         Pictures that are optimised at a time.
     """
@@ -99,7 +100,9 @@ class DeepReconSettings:
             optimiser=optimiser,
             iterations=int(given("iterations", 200)),
             layer_order=order,
-            norm_correction=_one_of(NORMS, "norm_correction", given("norm_correction", "training")),
+            norm_correction=_one_of(
+                NORMS, "norm_correction", given("norm_correction", encoder.norm_correction)
+            ),
             batch_size=int(given("batch_size", 16)),
         )
 

@@ -50,7 +50,10 @@ class RememberedPictures(Method):
             "options": extra,
             "seed": method.options.seed,
             "spaces": {name: space.identity for name, space in method.latent_spaces.items()},
-            "state": {name: array.tobytes().hex() for name, array in method.state().items()},
+            "state": {
+                name: hashlib.sha256(array.tobytes()).hexdigest()
+                for name, array in method.state().items()
+            },
             "weights": weight_hashes(method),
         }
         text = json.dumps(described, sort_keys=True, default=str)

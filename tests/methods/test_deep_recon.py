@@ -147,14 +147,14 @@ def test_state_rebuilds_the_method(make: Make) -> None:
     drawn = method.render(halved, seeds(3))
     np.testing.assert_array_equal(other.render(halved, seeds(3)), drawn)
     assert (unfitted.render(halved, seeds(3)) != drawn).any()
-    with pytest.raises(DataError, match="lack the layer block1"):
+    with pytest.raises(DataError, match="lack 'block1'"):
         make().load_state({"stem": np.ones(1)})
     make(norm_correction="none").load_state({})
 
 
 def test_features_decoded_too_small_are_brought_to_the_norm_of_training_pictures(make: Make) -> None:
     pictures = blotches(6)
-    method = make(drawn_layers=["block1"])
+    method = make(drawn_layers=["block1"], norm_correction="training")
     method.fit_latent_spaces(pictures)
     true = method.encode(pictures[:2], ["stem", "block1"])
     drawn = method.render(true, seeds(2)).astype(int)
@@ -165,6 +165,28 @@ def test_features_decoded_too_small_are_brought_to_the_norm_of_training_pictures
     uncorrected = make(drawn_layers=["block1"], norm_correction="none")
     uncorrected.fit_latent_spaces(pictures)
     assert np.abs(uncorrected.render(halved, seeds(2)).astype(int) - drawn).mean() > 5
+
+
+def test_centred_norms_stretch_the_distance_from_the_mean(make: Make) -> None:
+    pictures = blotches(6)
+    method = make(drawn_layers=["block1"], norm_correction="centred")
+    method.fit_latent_spaces(pictures)
+    state = method.state()
+    all_true = method.encode(pictures, ["stem", "block1"])
+    for layer, features in all_true.items():
+        mean = features.mean(axis=0)
+        np.testing.assert_allclose(state[f"mean/{layer}"], mean, atol=1e-5)
+        away = (features - mean).reshape(len(features), len(mean), -1)
+        assert float(state[layer][0]) == pytest.approx(away.std(axis=2, ddof=1).mean(), rel=1e-4)
+    # Features that were decoded half-way to the mean give the pictures of whole ones.
+    true = {layer: features[:2] for layer, features in all_true.items()}
+    shrunk = {layer: (f + state[f"mean/{layer}"]) / 2 for layer, f in true.items()}
+    again = make(drawn_layers=["block1"], norm_correction="centred")
+    again.load_state(state)
+    whole, half = (again.render(latents, seeds(2)).astype(int) for latents in (true, shrunk))
+    assert np.abs(whole - half).mean() < 2
+    with pytest.raises(DataError, match="lack 'mean/stem'"):
+        again.load_state({layer: state[layer] for layer in ("stem", "block1")})
 
 
 def test_the_ceiling_is_drawn_from_features_as_they_are(make: Make) -> None:
