@@ -20,9 +20,22 @@ from safetensors.numpy import load_file
 
 from bids_recon.cli.run import main
 from bids_recon.dataset import stimulus_spec
+from bids_recon.outputs.names import label
+from bids_recon.weights.manifest import weight_named
+from bids_recon.weights.store import locate, weights_folder
 
 # Methods that every test of both levels is run with, and their own options.
-METHODS: dict[str, tuple[str, ...]] = {"eigenimage": ("--n-components", "40")}
+METHODS: dict[str, tuple[str, ...]] = {
+    "eigenimage": ("--n-components", "40"),
+    "deep-recon": (
+        *("--encoder", "efficientnet-lite0", "--image-size", "32", "--layers", "DNN1-2"),
+        # The floor of six letters needs more shuffles than three.
+        *("--decoder", "ridge", "--alpha", "30", "--n-shuffles", "6"),
+    ),
+}
+# How pictures are drawn, with decoders of an earlier run too.
+DRAWING: dict[str, tuple[str, ...]] = {"deep-recon": ("--generator", "waves", "--iterations", "20")}
+EACH_METHOD = ["eigenimage", pytest.param("deep-recon", marks=pytest.mark.slow)]
 SEEN = ("natural", "shapes", "letters")
 # The excerpts name natural categories only. Shen et al. had shapes imagined too, which are named in full.
 SIZE = LayoutSize(imagined_shapes=3)
@@ -51,7 +64,7 @@ class Run:
 
     def latents(self, test_set: str) -> tuple[list[str], np.ndarray]:
         """Stimulus ids and decoded latents (n_items, n_values) of a test set, all spaces side by side."""
-        stem = self.out / "sub-01" / "decoder" / f"sub-01_desc-{self.method}_latents"
+        stem = self.out / "sub-01" / "decoder" / f"sub-01_desc-{label(self.method)}_latents"
         items = pd.read_csv(stem.with_suffix(".tsv"), sep="\t", dtype=str)
         member = (items["test_set"] == test_set).to_numpy()
         tensors = load_file(stem.with_suffix(".safetensors"))
@@ -62,7 +75,9 @@ class Run:
 
 def run_both_levels(layout: Layout, folder: Path, method: str, *options: object) -> Run:
     argv = [layout.bids_dir, folder / "out", "participant", "group", "--stimuli", layout.stimuli_dir]
-    argv += ["-w", folder / "work", "--method", method, *options]
+    if method == "deep-recon" and locate(weight_named("efficientnet-lite0"), weights_folder()) is None:
+        pytest.skip("weights of EfficientNet-Lite0 are not installed (extra lite)")
+    argv += ["-w", folder / "work", "--method", method, *DRAWING.get(method, ()), *options]
     argv += ["--preprocess", "none", "--nprocs", "1", "--skip-bids-validation"]
     assert main([str(word) for word in argv]) == 0
     return Run(method, layout, folder / "out")
@@ -73,7 +88,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return write_deeprecon_layout(tmp_path_factory.mktemp("deeprecon"), size=SIZE)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=EACH_METHOD)
 def run(request: pytest.FixtureRequest, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Both levels on all runs."""
     options = ("--n-shuffles", 3, *METHODS[request.param])
@@ -259,7 +274,8 @@ def test_imagery_runs_of_noise_are_at_chance(run: Run, tmp_path: Path) -> None:
         blank, tmp_path, run.method, "--task-id", "imagery", "--decoders", run.out, "--n-shuffles", 3
     )
     for kind in "abc":
-        assert alone.value("imagery", f"two-way-{kind}", "p_permutation") > 0.05
+        # Of three tests on noise, up to one data set in seven has a p below 0.05.
+        assert alone.value("imagery", f"two-way-{kind}", "p_permutation") > 0.05 / 3
         assert run.value("imagery", f"two-way-{kind}", "p_permutation") < 0.01
     values = [alone.value("imagery", f"two-way-{kind}") for kind in "abc"]
     assert np.mean(values) == pytest.approx(0.5, abs=2 * CHANCE_SD)
@@ -375,7 +391,7 @@ def test_every_imagined_category_of_the_excerpt_is_a_seen_picture(
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["eigenimage"])
 def test_real_events_give_four_test_sets(real: Layout, tmp_path: Path, method: str) -> None:
     run = run_both_levels(real, tmp_path, method, "--n-shuffles", 2, *METHODS[method])
     counts = {"natural": 50, "shapes": 40, "letters": 10, "imagery": 26}
