@@ -95,8 +95,10 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         | {"voxels": one["Voxels"], "responses": one["ResponsesFrom"], "split": one["Split"]}
         for person, one in sidecars.items()
     ]
-    # Of the last method: others may have settings that it lacks.
     one = next(iter(sidecars.values()))
+    searched = [name for name in settings.method if not method_class(name).quick_render]
+    # Of the method whose features were decoded; another may have been run with other options.
+    features = next(iter(decoded[searched[0]][1].values()))["MethodOptions"] if searched else {}
     audits = read_audits(settings.output_dir)
     report = GroupReport(
         context=run_context(
@@ -104,8 +106,8 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
                 settings,
                 average_trials=one["AveragedTestTrials"],
                 decoders=Path(one["DecodersFrom"]) if "DecodersFrom" in one else None,
-                encoder=one["MethodOptions"].get("encoder"),
-                layers=settings.layers or tuple(one["MethodOptions"].get("layers") or ()),
+                encoder=features.get("encoder"),
+                layers=settings.layers or tuple(features.get("layers") or ()),
             ),
             command,
             "Group",
