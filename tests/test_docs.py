@@ -102,7 +102,7 @@ def test_every_option_that_is_documented_exists():
     pages = ("usage", "outputs", "architecture", "preprocessing")
     text = read("README.md") + "".join(read(f"docs/{page}.md") for page in pages)
     foreign = {"--read-only", "--tmpfs", "--network", "--user", "--rm", "--tag", "--build-arg"}
-    foreign |= {"--cleanenv", "--no-home", "--nv"}
+    foreign |= {"--cleanenv", "--no-home", "--nv", "--no-deps"}
     # Of fMRIPrep.
     foreign |= {"--output-spaces", "--level"}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known | foreign

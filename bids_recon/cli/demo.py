@@ -20,7 +20,7 @@ ONE_METHOD = ("--method", "eigenimage")
 # Small pictures, few iterations: minutes, not hours.
 BOTH_METHODS = (
     *("--method", "eigenimage", "deep-recon", "--encoder", "efficientnet-lite0", "--layers", "DNN1-5"),
-    *("--image-size", "96", "--norm-correction", "none", "--generator", "waves", "--iterations", "45"),
+    *("--image-size", "128", "--generator", "waves", "--iterations", "45"),
     *("--decoder", "ridge", "--alpha", "600"),
 )
 
