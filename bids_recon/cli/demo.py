@@ -19,8 +19,8 @@ PROTOCOLS = {"pixels-1": "pixels", "mobilenetv2-1": "features of MobileNetV2"}
 ONE_METHOD = ("--method", "eigenimage")
 # Small pictures, few iterations: minutes, not hours.
 BOTH_METHODS = (
-    *("--method", "eigenimage", "deep-recon", "--encoder", "efficientnet-lite0", "--layers", "DNN1-5"),
-    *("--image-size", "128", "--generator", "waves", "--iterations", "45"),
+    *("--method", "eigenimage", "deep-recon", "--encoder", "efficientnet-lite0", "--layers", "DNN1-4"),
+    *("--image-size", "128", "--generator", "waves", "--iterations", "30"),
     *("--decoder", "ridge", "--alpha", "600"),
 )
 

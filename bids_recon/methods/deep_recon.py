@@ -15,6 +15,7 @@ from bids_recon.decoders.device import find_device, to_device
 from bids_recon.decoders.norm_correction import correct_feature_norm, feature_norm
 from bids_recon.errors import DataError, UsageError
 from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.distinct_pictures import DistinctPictures
 from bids_recon.latents.feature_encoder import FeatureEncoder, load_encoder
 from bids_recon.latents.feature_layer import FeatureLayerSpace
 from bids_recon.methods.base import Decoder, Method, MethodOptions
@@ -108,7 +109,7 @@ class DeepRecon(Method):
         settings = self.settings
         if settings.norm_correction == "none":
             return
-        measured = extra_images if settings.norm_correction == "extra" else images
+        measured = DistinctPictures(extra_images if settings.norm_correction == "extra" else images)
         if not len(measured):
             raise UsageError(
                 "--norm-correction extra takes the norms of features from other pictures, and there are none",

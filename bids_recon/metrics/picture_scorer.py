@@ -42,12 +42,12 @@ class PictureScorer:
         self._target, self._attributes = target, attributes
         self._networks = [(network, network.features(seen)) for network in networks]
 
-    def score(self, reconstructed: Pictures) -> dict[str, Items]:
+    def score(self, reconstructed: Pictures, with_networks: bool = True) -> dict[str, Items]:
         """Scores of each of n_predicted reconstructions, by protocol and metric."""
         scores = {PIXELS_1.key: evaluate_pictures(reconstructed, self._seen, self._target, PIXELS_1)}
         if apart := evaluate_attributes(reconstructed, self._seen, self._attributes, self._target):
             scores[ATTRIBUTES_1.key] = apart
-        for network, features in self._networks:
+        for network, features in self._networks if with_networks else ():
             scores[network.protocol.key] = evaluate_network(reconstructed, features, self._target, network)
         return scores
 

@@ -51,8 +51,7 @@ class RememberedPictures(Method):
             "seed": method.options.seed,
             "spaces": {name: space.identity for name, space in method.latent_spaces.items()},
             "state": {
-                name: hashlib.sha256(array.tobytes()).hexdigest()
-                for name, array in method.state().items()
+                name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in method.state().items()
             },
             "weights": weight_hashes(method),
         }

@@ -49,6 +49,10 @@ class Scores:
     ceiling: NDArray[np.uint8] | None = None
 
 
+# Shuffles whose pictures a network scores, which takes longer than all other scores together.
+NETWORK_SHUFFLES = 5
+
+
 def render(
     decoded: Decoded, methods: Mapping[str, Method], seeds: NDArray[np.uint64], shuffle: int | None = None
 ) -> NDArray[np.uint8]:
@@ -107,21 +111,24 @@ def score(
         seeds = np.array([picture_seed(seed, name) for name in items["stimulus_id"]], dtype=np.uint64)
         n_drawn = decoded.n_shuffles if picture_shuffles is None else picture_shuffles
         n_drawn = min(n_drawn, decoded.n_shuffles)
-        note = f"floor over {n_drawn} shuffles" if n_drawn < decoded.n_shuffles else ""
         scorers = {test.name: _picture_scorer(test, stimuli, networks) for test in tests}
 
-        def scored(drawn: NDArray[np.uint8]) -> dict[str, dict[str, Items]]:
-            return {test.name: scorers[test.name].score(drawn[test.rows]) for test in tests}
+        def scored(drawn: NDArray[np.uint8], with_networks: bool = True) -> dict[str, dict[str, Items]]:
+            return {test.name: scorers[test.name].score(drawn[test.rows], with_networks) for test in tests}
 
         reconstructed = render(decoded, methods, seeds)
         ceiling = _render_ceiling(items, methods, stimuli, seeds)
         values, tops = scored(reconstructed), scored(ceiling)
         permuted = {test.name: scorers[test.name].permuted(reconstructed[test.rows], seed) for test in tests}
         # Pictures of a shuffle are scored and forgotten.
-        floors = [scored(render(decoded, methods, seeds, number)) for number in range(n_drawn)]
+        floors = [
+            scored(render(decoded, methods, seeds, number), number < NETWORK_SHUFFLES)
+            for number in range(n_drawn)
+        ]
         for test in tests:
             for protocol, own in values[test.name].items():
-                blind = [floor[test.name][protocol] for floor in floors]
+                blind = [floor[test.name][protocol] for floor in floors if protocol in floor[test.name]]
+                note = f"floor over {len(blind)} shuffles" if len(blind) < decoded.n_shuffles else ""
                 chance = permuted[test.name][protocol]
                 scores = _Scored(protocol, own, blind, tops[test.name][protocol], chance)
                 parts[test.name].append(_tables(test, scores, seed, note))

@@ -40,8 +40,8 @@ def test_demo_refuses_numbers_it_cannot_use(tmp_path, capsys, options):
 def test_demo_reconstructs_recognisable_pictures(tmp_path, capsys):
     started = time.monotonic()
     assert main([str(tmp_path)]) == 0
-    # The promise is five minutes on two cores; this is no benchmark, so it only notices another order.
-    assert time.monotonic() - started < 900
+    # It takes six minutes on two idle cores; this is no benchmark, so it only notices another order.
+    assert time.monotonic() - started < 1500
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == FIRST_LINE and "simulated" in FIRST_LINE
     assert re.search(r"100%", printed.err), "the progress bar reaches its end"
@@ -49,14 +49,31 @@ def test_demo_reconstructs_recognisable_pictures(tmp_path, capsys):
     table = read_metrics(output)
     for person in ("01", "02", "03"):
         for test_set in ("natural", "shapes", "letters"):
-            where = {"subject": person, "test_set": test_set}
+            where = {"method": "eigenimage", "subject": person, "test_set": test_set}
             assert metric(table, "two-way-a", "pixels-1", **where) >= 0.90, where
             low = metric(table, "two-way-a", "pixels-1", "floor_low", **where)
             high = metric(table, "two-way-a", "pixels-1", "floor_high", **where)
             assert low < 0.5 < high, where
+    # Features of a network: their pictures are nearer to the truth for another network than eigenimages are.
+    for person in ("01", "02", "03"):
+        where = {"method": "deep-recon", "subject": person, "test_set": "natural"}
+        assert metric(table, "two-way-a", "pixels-1", **where) >= 0.90, where
+    if "mobilenetv2-1" in set(table["protocol"]):
+        ours, theirs = (
+            np.mean(
+                [
+                    metric(table, "two-way-a", "mobilenetv2-1", method=name, subject=who, test_set="natural")
+                    for who in ("01", "02", "03")
+                ]
+            )
+            for name in ("deep-recon", "eigenimage")
+        )
+        assert ours > theirs
     # Layout, not only mean colour: light and dark parts lie where they lay.
     images = pd.read_csv(output / "group" / "images.tsv", sep="\t", dtype={"subject": str})
     chosen = images[(images["subject"] == "average") & (images["test_set"] == "natural")]
+    assert set(chosen["method"]) == {"eigenimage", "deep-recon"}
+    chosen = chosen[chosen["method"] == "eigenimage"]
     agreement = [
         np.corrcoef(_layout(output / "group" / row.file), _layout(tmp_path / "bids" / row.seen_file))[0, 1]
         for row in chosen.itertuples()

@@ -99,7 +99,7 @@ def test_features_are_those_of_the_network_and_cut_no_gradients_elsewhere(
     expected = random_lite0.network.layer_features((levels - 127) / 128, ["block5", "stem"])
     assert list(found) == ["block5", "stem"]
     for layer, values in found.items():
-        torch.testing.assert_close(values, expected[layer], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(values, expected[layer], rtol=1e-4, atol=1e-5)
         assert values.shape[1:] == random_lite0.shapes[layer]
 
 
@@ -124,7 +124,7 @@ def test_batches_change_nothing(random_lite0: FeatureEncoder, monkeypatch: pytes
     for layer in layers:
         found = np.concatenate([features[layer] for _, features in parts])
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, whole[layer].numpy(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found, whole[layer].numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_at_least_one_and_at_most_some_pictures_are_taken_at_a_time(

@@ -189,6 +189,17 @@ def test_centred_norms_stretch_the_distance_from_the_mean(make: Make) -> None:
         again.load_state({layer: state[layer] for layer in ("stem", "block1")})
 
 
+def test_norms_do_not_depend_on_the_order_of_pictures(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_encoder, "MOST_AT_ONCE", 2)
+    pictures = blotches(7)
+    states = []
+    for order in ([0, 1, 2, 3, 4, 5, 6], [6, 3, 3, 0, 1, 5, 2, 4]):
+        method = make(norm_correction="centred")
+        method.fit_latent_spaces([pictures[row] for row in order])
+        states.append({name: array.tobytes() for name, array in method.state().items()})
+    assert states[0] == states[1]
+
+
 def test_the_ceiling_is_drawn_from_features_as_they_are(make: Make) -> None:
     pictures = blotches(3)
     corrected, uncorrected = make(batch_size=2), make(norm_correction="none")
