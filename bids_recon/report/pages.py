@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
@@ -21,6 +18,7 @@ from bids_recon.report.audits import audit_of
 from bids_recon.report.content import GroupReport, RunContext, SubjectReport
 from bids_recon.report.gallery import gallery_data
 from bids_recon.report.layers import group_layers, region_grids, split_layers, subject_layers
+from bids_recon.report.page_files import script_hash, static_file, template_environment
 from bids_recon.report.quality_sections import mean_displacement, quality_view
 from bids_recon.report.sections import (
     group_rois,
@@ -130,7 +128,7 @@ def write_group_report(path: str | Path, report: GroupReport) -> Path:
 def _write(
     path: str | Path, template: str, context: RunContext, gallery: Mapping[str, Any], **content: Any
 ) -> Path:
-    script = _static("film.js") + _static("report.js")
+    script = static_file("film.js") + static_file("report.js")
     text = (
         _environment()
         .get_template(template)
@@ -139,9 +137,9 @@ def _write(
             gallery=gallery,
             # Escapes <, >, & and everything beyond ASCII: nothing in the data can end the script element.
             gallery_json=htmlsafe_json_dumps(gallery, allow_nan=False, separators=(",", ":")),
-            style=Markup(_static("report.css")),
+            style=Markup(static_file("report.css")),
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=script_hash(script),
             **content,
         )
     )
@@ -149,18 +147,8 @@ def _write(
     return write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _static(name: str) -> str:
-    return resources.files("bids_recon.report").joinpath("static", name).read_text(encoding="utf-8")
-
-
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bids_recon.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters["cell"] = cell
     return environment
 

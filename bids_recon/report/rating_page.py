@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from bids_recon.errors import DataError, MissingInputError, NothingSelectedError
 from bids_recon.outputs.atomic import write_text
 from bids_recon.report.content import GalleryItem
+from bids_recon.report.page_files import script_hash, static_file, template_environment
 from bids_recon.report.pictures import PicturePool
 
 FORMAT, VERSION = "bids-recon-rating-page", 1
@@ -95,21 +93,18 @@ def write_rating_page(path: str | Path, page: RatingPage) -> Path:
         When there are fewer than 2 or more than 10 alternatives, or less than one trial.
     """
     data = page_data(page)
-    script = _static("rating_trials.js") + _static("rating.js")
-    environment = Environment(
-        loader=PackageLoader("bids_recon.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("rating.html.j2").render(
-        page=page,
-        # Escapes <, >, & and everything beyond ASCII: nothing in the data can end the script element.
-        data_json=htmlsafe_json_dumps(data, allow_nan=False, separators=(",", ":")),
-        style=Markup(_static("report.css") + _static("rating.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    script = static_file("rating_trials.js") + static_file("rating.js")
+    text = (
+        template_environment()
+        .get_template("rating.html.j2")
+        .render(
+            page=page,
+            # Escapes <, >, & and everything beyond ASCII: nothing in the data can end the script element.
+            data_json=htmlsafe_json_dumps(data, allow_nan=False, separators=(",", ":")),
+            style=Markup(static_file("report.css") + static_file("rating.css")),
+            script=Markup(script),
+            script_hash=script_hash(script),
+        )
     )
     return write_text(path, text)
 
@@ -278,7 +273,3 @@ def _contests(
 def _identity(data: Mapping[str, Any]) -> str:
     """What changes with every picture and every question of a page."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _static(name: str) -> str:
-    return resources.files("bids_recon.report").joinpath("static", name).read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from bids_recon.metrics.network_features import FeatureScorer
 from bids_recon.metrics.profiles import profile_accuracy
 from bids_recon.metrics.protocols import Protocol
 from bids_recon.outputs import scratch
-from bids_recon.workflow import encoding
+from bids_recon.workflow import encoding, scoring
 from bids_recon.workflow.decoding import ITEM_COLUMNS, Decoded, DecodedFold
 from bids_recon.workflow.scoring import METRIC_COLUMNS, score
 from bids_recon.workflow.true_latents import TrueLatents
@@ -272,7 +272,7 @@ def test_a_reason_and_a_number_of_shuffles_share_the_note(stimuli):
     assert rows_of(scores.metrics, "pixels-1")["floor"].isna().all()
 
 
-def test_networks_score_pictures_too(stimuli, shapes_without_colour):
+def test_networks_score_pictures_too(stimuli, shapes_without_colour, monkeypatch):
     def network(pixels: torch.Tensor) -> torch.Tensor:
         return pixels.flatten(1)
 
@@ -286,6 +286,11 @@ def test_networks_score_pictures_too(stimuli, shapes_without_colour):
     assert table["value"].to_dict() == pytest.approx({"feature-correlation": 1.0, "two-way-a": 1.0})
     assert (table["floor"] < 0.9).all()
     np.testing.assert_allclose(table["ceiling"], 1.0, atol=1e-6)
+    # Its floor may rest on fewer shuffles, and then says so.
+    monkeypatch.setattr(scoring, "NETWORK_SHUFFLES", 1)
+    fewer = score(decoded, {"0": method}, stimuli, seed=0, networks=[scorer]).metrics
+    assert set(rows_of(fewer, "stub-3", test_set="photos")["note"]) == {"floor over 1 shuffles"}
+    assert "floor over" not in " ".join(rows_of(fewer, "pixels-1", test_set="photos")["note"])
     plain = score(decoded, {"0": method}, stimuli, seed=0).metrics
     kept = scores.metrics[scores.metrics["protocol"] != "stub-3"].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, plain)
