@@ -383,7 +383,7 @@ def test_files_written_are_those_documented(run):
         "HRFindex",
         "Fracridge",
         "logs/crash-sub",
-        # With --roi-pictures, two methods, and answers of raters: tests/end_to_end/test_deep_recon.py.
+        # With --roi-pictures, two methods, and answers of raters: tests/end_to_end/test_deep_recon_runs.py.
         "_label-<roi>_desc-<method>_",
         "/roi-<roi>/",
         "rating-",

@@ -47,7 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"bids-recon {bids_recon.__version__}")
     options = parser.parse_args(argv)
     print(FIRST_LINE, flush=True)
-    return run_program("bids-recon-demo", lambda: _run(options.folder, options.seed, options.nprocs))
+    logger = logging.getLogger("bids_recon")
+    before = logger.level
+    # Warnings are in the reports; here they would tear the progress bar.
+    logger.setLevel(logging.ERROR)
+    try:
+        return run_program("bids-recon-demo", lambda: _run(options.folder, options.seed, options.nprocs))
+    finally:
+        logger.setLevel(before)
 
 
 def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
@@ -60,8 +67,6 @@ def _run(folder: Path, seed: int, nprocs: int) -> ExitCode:
 
     bids_dir, output_dir = folder / "bids", folder / "derivatives"
     _check(folder)
-    # Warnings are in the reports; here they would tear the progress bar.
-    logging.getLogger("bids_recon").setLevel(logging.ERROR)
     n_people, methods = DEMO.n_subjects, _methods()
     n_steps = 2 * n_people + (1 if methods == ONE_METHOD else 2)
     with tqdm(total=n_steps, bar_format="{l_bar}{bar}| {elapsed} {desc}", leave=True) as bar:
