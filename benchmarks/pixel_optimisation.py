@@ -8,8 +8,8 @@ its channels and pictures of 128 pixels, unless there is a GPU or `--full` is gi
 iterations. Every case draws the same pictures from the same start with the same number of iterations, in a
 process of its own. torch.optim.LBFGS has the same history and its strong Wolfe line search. Ratios are to one
 at a time by our own optimiser. Rounding differs with the size of a batch, and what follows from it grows from
-step to step: losses are compared on average, and picture by picture. With a picture a call only threads
-differ, so that losses have to agree.
+step to step: losses are compared on average, and picture by picture. With a picture a call the
+gradients are those of one at a time.
 """
 
 from __future__ import annotations
