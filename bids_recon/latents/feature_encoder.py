@@ -20,7 +20,7 @@ from bids_recon.models.feature_network import FeatureNetwork
 from bids_recon.models.vgg19 import Vgg19
 from bids_recon.weights.caffe_networks import read_vgg19_state
 from bids_recon.weights.checkpoint import load_state, load_strictly
-from bids_recon.weights.checksums import file_state, hash_file
+from bids_recon.weights.checksums import content_hash, file_state
 from bids_recon.weights.store import find_weight
 
 # Of the features of all layers of the pictures that go through the network at a time: 60 MB each in VGG19.
@@ -134,7 +134,7 @@ def _load(name: str, size: int, device: torch.device, file: Path, state: tuple[i
     load_strictly(network, read(file), file)
     # Weights of a network do not learn here; only pixels have gradients.
     network.requires_grad_(False).eval().to(device)
-    return FeatureEncoder(spec, network, size, hash_file(file), device)  # type: ignore[arg-type]
+    return FeatureEncoder(spec, network, size, content_hash(file), device)  # type: ignore[arg-type]
 
 
 def _network(spec: EncoderSpec) -> tuple[nn.Module, Callable[[Path], dict[str, Tensor]]]:

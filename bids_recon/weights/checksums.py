@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ from bids_recon.errors import CannotCreateError, DataError, InputOutputError
 
 SHORT = 12
 """Digits of a hash that messages show."""
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, computed once for each of its states: methods, folds and people share weights."""
+    return _hash_of_state(path, file_state(path))
+
+
+@lru_cache
+def _hash_of_state(path: Path, state: tuple[int, int]) -> str:
+    del state
+    return hash_file(path)
 
 
 def hash_file(path: Path) -> str:

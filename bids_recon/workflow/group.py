@@ -182,6 +182,7 @@ def _draw(
                 seed=seed,
                 truths=TrueLatents(methods, stimuli, scratch),
                 networks=available_scorers(settings.weights),
+                picture_shuffles=method_class(method).picture_shuffles,
             )
             who = {"subject": person, "method": method, "roi": region}
             drawn.metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
-
 from bids_recon.methods.base import Method
-from bids_recon.weights.checksums import file_state, hash_file
+from bids_recon.weights.checksums import content_hash
 from bids_recon.weights.store import find_weight
 
 
@@ -19,11 +16,4 @@ def weight_hashes(method: Method) -> dict[str, str]:
         When a file is missing or damaged.
     """
     files = {name: find_weight(name, method.options.weights) for name in method.weights}
-    return {name: _hash(file, file_state(file)) for name, file in files.items()}
-
-
-@lru_cache
-def _hash(file: Path, state: tuple[int, int]) -> str:
-    """Hash of a file, once for each of its states."""
-    del state
-    return hash_file(file)
+    return {name: content_hash(file) for name, file in files.items()}
