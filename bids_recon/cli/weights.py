@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -86,16 +87,33 @@ def _check_methods(methods: Sequence[str] | None, manifest: Iterable[Weight]) ->
 
 def _list(weights: Iterable[Weight], folder: Path) -> ExitCode:
     rows = [("name", "size", "state", "needed by", "licence", "who may use it")]
-    for weight in weights:
-        needed_by = ", ".join(weight.methods)
-        rows.append(
-            (weight.name, weight.size_text, _state(weight, folder), needed_by, weight.licence, weight.terms)
-        )
+    for network, files in itertools.groupby(weights, key=lambda weight: weight.name.partition("/")[0]):
+        rows += _rows_of_network(network, list(files), folder)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"\nfolder: {folder}")
     return ExitCode.OK
+
+
+def _rows_of_network(
+    network: str, files: Sequence[Weight], folder: Path
+) -> list[tuple[str, str, str, str, str, str]]:
+    """One row for a network of one file; else one for the network, and one below it for each of its files."""
+    from bids_recon.weights.manifest import total_text
+
+    one = files[0]
+    common = (", ".join(one.methods), one.licence, one.terms)
+    states = [_state(weight, folder) for weight in files]
+    if one.name == network:
+        return [(network, one.size_text, states[0], *common)]
+    n_here = len(states) - states.count("missing")
+    part = f"{n_here} of {len(states)} are here" if n_here else "missing"
+    state = "damaged" if "damaged" in states else states[0] if len(set(states)) == 1 else part
+    rows = [(network, total_text(files), state, *common)]
+    for weight, own_state in zip(files, states, strict=True):
+        rows.append((f"  {weight.name.removeprefix(network)}", weight.size_text, own_state, "", "", ""))
+    return rows
 
 
 def _state(weight: Weight, folder: Path) -> str:
@@ -112,9 +130,14 @@ def _state(weight: Weight, folder: Path) -> str:
     return "package" if found.in_package else "present"
 
 
-def _download(weights: Iterable[Weight], folder: Path, offline: bool) -> ExitCode:
+def _download(weights: Sequence[Weight], folder: Path, offline: bool) -> ExitCode:
     """Fetch all that can be fetched, then give the exit code of the first that could not."""
+    from bids_recon.weights.manifest import total_text
+    from bids_recon.weights.store import downloadable
+
     code = ExitCode.OK
+    if len(lacking := downloadable(weights, folder)) > 1:
+        print(f"missing: {total_text(lacking)}", flush=True)
     for weight in weights:
         try:
             print(f"{weight.name}: {_obtain(weight, folder, offline)}", flush=True)
@@ -145,14 +168,16 @@ def _obtain(weight: Weight, folder: Path, offline: bool) -> str:
 
 
 def _verify(weights: Iterable[Weight], folder: Path, all_wanted: bool) -> ExitCode:
-    from bids_recon.weights.store import check, locate, missing
+    from bids_recon.weights.store import check, locate
 
-    n_damaged = n_missing = 0
+    n_damaged = 0
+    lacking: list[Weight] = []
     for weight in weights:
         found = locate(weight, folder)
         if found is None:
-            n_missing += 1
-            print(f"{weight.name}: {missing(weight, folder)}" if all_wanted else f"{weight.name}: missing")
+            lacking.append(weight)
+            install = f": `{weight.install}`" if weight.install else ""
+            print(f"{weight.name}: missing ({weight.size_text}){install}")
             continue
         try:
             sha256 = check(weight, found, folder, full=True)
@@ -162,9 +187,23 @@ def _verify(weights: Iterable[Weight], folder: Path, all_wanted: bool) -> ExitCo
             continue
         origin = "published" if weight.sha256 and not found.alternative else "recorded"
         print(f"{weight.name}: has the {origin} SHA-256 {sha256}: {found.path}")
+    if all_wanted:
+        _say_how_to_get(lacking, folder)
     if n_damaged:
         return ExitCode.DATA_ERROR
-    return ExitCode.NO_INPUT if n_missing and all_wanted else ExitCode.OK
+    return ExitCode.NO_INPUT if lacking and all_wanted else ExitCode.OK
+
+
+def _say_how_to_get(lacking: Sequence[Weight], folder: Path) -> None:
+    from bids_recon.weights.manifest import total_text
+    from bids_recon.weights.store import download_command
+
+    by_command: dict[str, list[Weight]] = {}
+    for weight in lacking:
+        if weight.url:
+            by_command.setdefault(download_command(weight, folder), []).append(weight)
+    for command, files in by_command.items():
+        print(f"`{command}` fetches what is missing: {total_text(files)}.")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,18 @@ SHORT = 12
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, computed once for each of its states: methods, folds and people share weights."""
+    """SHA-256 of a file, computed once for each of its states: methods, folds and people share weights.
+
+    A state whose hash was noted beside the file (see `remember`) is not read again, in no process.
+    """
     return _hash_of_state(path, file_state(path))
 
 
 @lru_cache
 def _hash_of_state(path: Path, state: tuple[int, int]) -> str:
-    del state
+    stamp = _stamped(path)
+    if stamp is not None and stamp[:2] == state and re.fullmatch("[0-9a-f]{64}", str(stamp[2])):
+        return str(stamp[2])
     return hash_file(path)
 
 

@@ -56,7 +56,8 @@ def download_weight(weight: Weight, folder: Path) -> Path:
         with exclusive(final.with_name(f"{part.name}.lock")):
             # Another process may have been faster.
             if not final.exists():
-                fetch(weight.url, part, size=size, by_hand=f"The file can also be copied to {final} by hand.")
+                by_hand = f"The file can also be copied to {final} by hand."
+                fetch(weight.url, part, title=weight.name, size=size, by_hand=by_hand)
                 _take(weight, part, final)
     except OSError as error:
         raise from_os_error(error, final) from error
@@ -81,7 +82,7 @@ def _take(weight: Weight, part: Path, final: Path) -> None:
             "It was not kept. Run the same command again; if it fails again, the publisher has changed it."
         )
         if weight.sha256 is None:
-            remedy += f" To accept another file than before, delete {final.name}.sha256."
+            remedy += f" To accept another file than before, delete {weight.file}.sha256."
         raise DataError(f"what came from {weight.url} {error.problem}", file=final, remedy=remedy) from error
     discard(part)
     remember(final, file_state(final), sha256)

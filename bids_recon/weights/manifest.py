@@ -5,11 +5,28 @@ A new network is a new row of `MANIFEST`; nothing else has to change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 SCORING = "scoring"
 """Stands in `Weight.methods` for networks that score the pictures of any method."""
+VERSATILE_DIFFUSION = "versatile-diffusion"
+"""Folder of the files of Versatile Diffusion, and first part of their names."""
+
+# A commit, so that the files do not change. It is the one that public code for Versatile Diffusion and fMRI
+# has in the folder names of its caches, as in MedARC-AI/fMRI-reconstruction-NSD.
+_VERSATILE_DIFFUSION_URL = (
+    "https://huggingface.co/shi-labs/versatile-diffusion/resolve/2926f8e11ea526b562cd592b099fcf9c2985d0b7"
+)
+# Part, name of its file of weights as diffusers and transformers write it, bytes of its parameters as
+# float32, and what it is.
+_VERSATILE_DIFFUSION_PARTS = (
+    ("image_unet", "diffusion_pytorch_model", 3_438_100_000, "U-Net of pictures, under vision guidance"),
+    ("text_unet", "diffusion_pytorch_model", 6_835_400_000, "U-Net of texts; text guidance takes from it"),
+    ("vae", "diffusion_pytorch_model", 334_600_000, "autoencoder of pictures"),
+    ("text_encoder", "model", 494_600_000, "CLIP ViT-L/14, texts"),
+    ("image_encoder", "model", 1_215_900_000, "CLIP ViT-L/14, pictures"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +36,7 @@ class Weight:
     Attributes
     ----------
     name : str
-        By which the program asks for it.
+        By which the program asks for it. Files of one network are named `network/file`.
     file : str
         Path below the folder of weights. Unique in the manifest.
     methods : tuple of str
@@ -68,6 +85,32 @@ class Weight:
         if self.size is not None:
             return bytes_text(self.size)
         return "size unknown" if self.about is None else f"about {bytes_text(self.about)}"
+
+
+def _versatile_diffusion() -> Iterator[Weight]:
+    """The files of Versatile Diffusion that are used, at the paths of the published repository."""
+
+    def row(name: str, path: str, about: int, description: str, alternatives: tuple[str, ...] = ()) -> Weight:
+        return Weight(
+            name=f"{VERSATILE_DIFFUSION}/{name}",
+            file=f"{VERSATILE_DIFFUSION}/{path}",
+            methods=("brain-diffuser",),
+            description=f"Versatile Diffusion (Xu et al. 2023), {description}",
+            licence="MIT",
+            terms="anyone",
+            url=f"{_VERSATILE_DIFFUSION_URL}/{path}",
+            about=about,
+            alternatives=tuple(f"{VERSATILE_DIFFUSION}/{other}" for other in alternatives),
+        )
+
+    for part, stem, about, description in _VERSATILE_DIFFUSION_PARTS:
+        # Of its CLIP parts, transformers names the two formats differently.
+        published = f"{part}/pytorch_model.bin" if stem == "model" else f"{part}/{stem}.bin"
+        yield row(part, published, about, description, (f"{part}/{stem}.safetensors",))
+        yield row(f"{part}/config", f"{part}/config.json", 1000, f"{description}: sizes of its layers")
+    yield row("tokenizer/vocab", "tokenizer/vocab.json", 1_060_000, "pieces of words and their numbers")
+    yield row("tokenizer/merges", "tokenizer/merges.txt", 525_000, "rules that split words into pieces")
+    yield row("scheduler/config", "scheduler/scheduler_config.json", 1000, "schedule of the noise")
 
 
 MANIFEST = (
@@ -123,6 +166,19 @@ MANIFEST = (
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
     Weight(
+        name="vdvae",
+        file="imagenet64-iter-1600000-model-ema.th",
+        methods=("brain-diffuser",),
+        description="very deep variational autoencoder for ImageNet at 64 pixels (Child 2021)",
+        licence="MIT",
+        terms="anyone",
+        url="https://openaipublic.blob.core.windows.net/very-deep-vaes-assets/vdvae-assets-2/"
+        "imagenet64-iter-1600000-model-ema.th",
+        # 125.0 million parameters of 4 bytes.
+        about=500_000_000,
+    ),
+    *_versatile_diffusion(),
+    Weight(
         name="mobilenet-v2",
         file="mobilenet_v2-b0353104.pth",
         methods=(SCORING,),
@@ -157,6 +213,16 @@ def weights_of(methods: Iterable[str] | None, manifest: Iterable[Weight] = MANIF
         return tuple(manifest)
     wanted = set(methods)
     return tuple(weight for weight in manifest if wanted & set(weight.methods))
+
+
+def total_text(weights: Collection[Weight]) -> str:
+    """How much some weights are together, as `13 files, about 12.3 GB`."""
+    sizes = [weight.size if weight.size is not None else weight.about for weight in weights]
+    known = [size for size in sizes if size is not None]
+    rough = "" if all(weight.size is not None for weight in weights) else "about "
+    if len(known) < len(sizes):
+        rough = "over "
+    return f"{len(sizes)} {'file' if len(sizes) == 1 else 'files'}, {rough}{bytes_text(sum(known))}"
 
 
 def bytes_text(number: int) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from bids_recon.errors import DataError, MissingInputError, from_os_error
 from bids_recon.weights.checksums import check_file, recorded_hash
-from bids_recon.weights.manifest import MANIFEST, Weight, weight_named
+from bids_recon.weights.manifest import MANIFEST, Weight, total_text, weight_named, weights_of
 
 VARIABLE = "BIDS_RECON_WEIGHTS"
+# What a clone of a repository has in place of large files until Git LFS brings them.
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def find_weight(name: str, folder: Path | None = None, *, manifest: Iterable[Wei
     ValueError
         When the manifest has no such name.
     """
+    manifest = tuple(manifest)
     weight, folder = weight_named(name, manifest), weights_folder(folder)
     found = locate(weight, folder)
     if found is None:
-        raise missing(weight, folder)
+        raise missing(weight, folder, manifest)
     check(weight, found, folder)
     return found.path
 
@@ -95,6 +98,12 @@ def check(
     """
     published = weight.sha256 is not None and not found.alternative
     try:
+        if _is_pointer(found.path):
+            raise DataError(
+                "is only the pointer of Git LFS to the file",
+                file=found.path,
+                remedy="Run `git lfs pull` in its folder, or delete it and put the file itself there.",
+            )
         return check_file(
             found.path,
             # Without a published hash, people may use weights of their own under this name.
@@ -119,13 +128,17 @@ def _repair(weight: Weight, found: Found, folder: Path) -> str:
         return "Put an undamaged copy in its place, or delete it."
     remedy = f"Delete it, and run `{download_command(weight, folder)}`."
     if weight.sha256 is None and recorded_hash(found.path) is not None:
-        remedy += f" If you replaced it on purpose, delete only {found.path.name}.sha256."
+        remedy += f" If you replaced it on purpose, delete only {found.path.relative_to(folder)}.sha256."
     return remedy
 
 
-def missing(weight: Weight, folder: Path) -> MissingInputError:
-    """The error for weights that are not on this machine."""
-    ways = [f"Run `{download_command(weight, folder)}`"] if weight.url else []
+def missing(weight: Weight, folder: Path, manifest: Iterable[Weight] = MANIFEST) -> MissingInputError:
+    """The error for weights that are not on this machine; it says how to get all that their method lacks."""
+    ways = []
+    if weight.url:
+        lacking = downloadable(weights_of(weight.methods[:1], manifest), folder)
+        all_of_them = f", which fetches {total_text(lacking)}" if len(lacking) > 1 else ""
+        ways.append(f"Run `{download_command(weight, folder)}`{all_of_them}")
     if weight.install:
         ways.append(f"{'run' if ways else 'Run'} `{weight.install}`")
     return MissingInputError(
@@ -135,9 +148,19 @@ def missing(weight: Weight, folder: Path) -> MissingInputError:
     )
 
 
+def downloadable(weights: Iterable[Weight], folder: Path) -> tuple[Weight, ...]:
+    """Those of some weights that are not on this machine and have an address."""
+    return tuple(weight for weight in weights if weight.url and locate(weight, folder) is None)
+
+
 def download_command(weight: Weight, folder: Path) -> str:
     """The command line that fetches weights, and all others of the same method."""
     return f"bids-recon-weights download --method {weight.methods[0]} --to {shlex.quote(str(folder))}"
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def _in_package(weight: Weight) -> Path | None:

@@ -50,7 +50,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def fetch(url: str, part: Path, *, size: int | None = None, by_hand: str) -> None:
+def fetch(url: str, part: Path, *, title: str, size: int | None = None, by_hand: str) -> None:
     """Bring a file to its full length, from what an earlier call left of it.
 
     What the file was begun from is noted beside it. It is only continued if the server says that it still has
@@ -62,6 +62,8 @@ def fetch(url: str, part: Path, *, size: int | None = None, by_hand: str) -> Non
         An address that begins with https or http.
     part : Path
         Where the file grows; it stays when the transfer fails.
+    title : str
+        Stands before the progress bar.
     size : int, optional
         Number of bytes it must have; another file is refused before it is read.
     by_hand : str
@@ -84,7 +86,7 @@ def fetch(url: str, part: Path, *, size: int | None = None, by_hand: str) -> Non
         if attempt:
             time.sleep(PAUSE)
         try:
-            return _fetch_rest(url, part, size, by_hand)
+            return _fetch_rest(url, part, title, size, by_hand)
         except _BrokenError as error:
             broken = error
     here = bytes_text(part.stat().st_size) if part.exists() else "nothing"
@@ -99,7 +101,7 @@ def discard(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _fetch_rest(url: str, part: Path, size: int | None, by_hand: str) -> None:
+def _fetch_rest(url: str, part: Path, title: str, size: int | None, by_hand: str) -> None:
     offset, validator = _begun(url, part)
     headers = {"User-Agent": f"bids-recon/{bids_recon.__version__}"}
     if validator is not None:
@@ -143,18 +145,11 @@ def _fetch_rest(url: str, part: Path, size: int | None, by_hand: str) -> None:
             )
         if offset == 0:
             _note_origin(url, part, answer.headers)
-        _receive(answer, part, offset, total)
+        _receive(answer, part, title, offset, total)
 
 
-def _receive(answer: Any, part: Path, offset: int, total: int | None) -> None:
-    bar = tqdm(
-        desc=part.name.removesuffix(".part"),
-        total=total,
-        initial=offset,
-        unit="B",
-        unit_scale=True,
-        disable=None,
-    )
+def _receive(answer: Any, part: Path, title: str, offset: int, total: int | None) -> None:
+    bar = tqdm(desc=title, total=total, initial=offset, unit="B", unit_scale=True, disable=None)
     received = offset
     with bar, part.open("r+b" if offset else "wb") as file:
         file.seek(offset)

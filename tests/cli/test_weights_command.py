@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 
 from bids_recon.cli.weights import main
 from bids_recon.weights import download, manifest
-from bids_recon.weights.manifest import Weight
+from bids_recon.weights.manifest import Weight, weights_of
 from bids_recon.weights.store import find_weight
 
 VGG, RANGE = b"layers" * 100, b"1 2 3 "
@@ -27,16 +30,30 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], str]]:
+    """Starts a server of a folder, and gives its address."""
+    monkeypatch.setenv("no_proxy", "*")
+    with ExitStack() as stack:
+
+        def start(folder: Path) -> str:
+            server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            for step in (server.server_close, thread.join, server.shutdown):
+                stack.callback(step)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[[Path], str]) -> Path:
     """Folder of a server, whose files are in a manifest of four rows in place of the real one."""
     folder = tmp_path / "published"
     folder.mkdir()
     (folder / "vgg.caffemodel").write_bytes(VGG)
     (folder / "range.txt").write_bytes(RANGE)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
+    url = serve(folder)
     common = {"methods": ("deep-recon",), "description": "a network"}
     rows = (
         Weight(
@@ -54,13 +71,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         ),
     )  # fmt: skip
     monkeypatch.setattr(manifest, "MANIFEST", rows)
-    monkeypatch.setenv("no_proxy", "*")
-    try:
-        yield folder
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return folder
 
 
 @pytest.fixture
@@ -130,7 +141,7 @@ def test_download_then_verify(published: Path, tmp_path: Path, capsys: pytest.Ca
     assert code == 0
     assert f"vgg: has the published SHA-256 {hashlib.sha256(VGG).hexdigest()}" in said
     assert f"range: has the recorded SHA-256 {hashlib.sha256(RANGE).hexdigest()}" in said
-    assert "judge: missing\n" in said
+    assert "judge: missing (about 14.2 MB)\n" in said
 
 
 def test_verify_reads_what_it_trusted_before(
@@ -157,7 +168,17 @@ def test_verify_of_a_method_misses_what_it_needs(
     assert run(capsys, "verify", "--to", tmp_path)[0] == 0
     code, said, _ = run(capsys, "verify", "--method", "scoring", "--to", tmp_path)
     assert code == 66
-    assert f"`bids-recon-weights download --method scoring --to {tmp_path}`" in said
+    command = f"`bids-recon-weights download --method scoring --to {tmp_path}`"
+    assert said.splitlines() == [
+        "judge: missing (about 14.2 MB)",
+        f"{command} fetches what is missing: 1 file, about 14.2 MB.",
+    ]
+    code, said, _ = run(capsys, "verify", "--method", "deep-recon", "--to", tmp_path)
+    assert code == 66
+    assert "lite: missing (size unknown): `pip install 'bids-recon[lite]'`\n" in said
+    assert said.endswith(
+        f"--method deep-recon --to {tmp_path}` fetches what is missing: 2 files, over 600 bytes.\n"
+    )
     (tmp_path / "judge.pth").write_bytes(b"judge")
     assert run(capsys, "verify", "--method", "scoring", "--to", tmp_path)[0] == 0
 
@@ -214,7 +235,100 @@ def test_real_manifest_is_listed(
     no_network: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, table, _ = run(capsys, "list", "--to", tmp_path)
-    assert code == 0 and set(states(table)) == {weight.name for weight in manifest.MANIFEST}
+    assert code == 0
+    shown = states(table)
+    network = "versatile-diffusion"
+    assert set(shown) == {network} | {weight.name.removeprefix(network) for weight in manifest.MANIFEST}
+    (line,) = [line for line in table.splitlines() if line.startswith(network)]
+    assert "13 files, about 12.3 GB" in line and "brain-diffuser" in line and "MIT" in line
+
+
+# many files of one network
+
+
+@pytest.fixture
+def many_files(tmp_path: Path) -> Path:
+    """Folder with a file for each row of Brain-Diffuser; what is in them does not matter here."""
+    for row in weights_of(["brain-diffuser"]):
+        file = tmp_path / "weights" / row.file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(row.name.encode())
+    return tmp_path / "weights"
+
+
+def test_files_of_one_network_are_verified_and_listed(
+    many_files: Path, no_network: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--method", "brain-diffuser", "--to", many_files)
+    code, said, _ = run(capsys, "verify", *arguments)
+    assert code == 0
+    assert [line.split(": ")[:2] for line in said.splitlines()] == [
+        [row.name, f"has the recorded SHA-256 {hashlib.sha256(row.name.encode()).hexdigest()}"]
+        for row in weights_of(["brain-diffuser"])
+    ]
+    shown = states(run(capsys, "list", *arguments)[1])
+    assert len(shown) == 15 and set(shown.values()) == {"present"}
+
+    damaged = many_files / "versatile-diffusion" / "text_unet" / "diffusion_pytorch_model.bin"
+    content = bytearray(damaged.read_bytes())
+    content[3] ^= 1
+    damaged.write_bytes(content)
+    code, said, _ = run(capsys, "verify", *arguments)
+    assert code == 65
+    (line,) = [line for line in said.splitlines() if "DAMAGED" in line]
+    assert line.startswith(f"versatile-diffusion/text_unet: DAMAGED: {damaged}: is damaged or another file")
+    shown = states(run(capsys, "list", *arguments)[1])
+    assert shown["versatile-diffusion"] == shown["/text_unet"] == "damaged"
+    assert shown["/text_unet/config"] == shown["vdvae"] == "present"
+
+
+def test_network_of_which_files_are_missing(
+    many_files: Path, no_network: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--method", "brain-diffuser", "--to", many_files)
+    (many_files / "versatile-diffusion" / "vae" / "config.json").unlink()
+    (many_files / "versatile-diffusion" / "image_unet" / "diffusion_pytorch_model.bin").unlink()
+    table = run(capsys, "list", *arguments)[1]
+    assert "11 of 13 are here" in table and states(table)["/vae/config"] == "missing"
+    code, said, _ = run(capsys, "verify", *arguments)
+    assert code == 66
+    assert "versatile-diffusion/image_unet: missing (about 3.44 GB)\n" in said
+    assert said.endswith("` fetches what is missing: 2 files, about 3.44 GB.\n")
+    code, said, problems = run(capsys, "download", "--offline", *arguments)
+    assert code == 66 and "missing: 2 files, about 3.44 GB\n" in said
+    assert len(problems.splitlines()) == 2
+
+
+def test_files_of_one_network_are_downloaded(
+    many_files: Path,
+    serve: Callable[[Path], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Into folders of their own; one that the server lacks does not stop the others."""
+    url, folder = serve(many_files), tmp_path / "mine"
+    rows = tuple(dataclasses.replace(r, url=f"{url}/{r.file}") for r in weights_of(["brain-diffuser"]))
+    monkeypatch.setattr(manifest, "MANIFEST", rows)
+    late = many_files / "versatile-diffusion" / "vae" / "config.json"
+    content = late.read_bytes()
+    late.unlink()
+    code, said, problems = run(capsys, "download", "--to", folder)
+    assert code == 66
+    assert said.startswith("missing: 14 files, about 12.8 GB\n") and said.count(": downloaded: ") == 13
+    assert problems.startswith("versatile-diffusion/vae/config: ") and "answers 404" in problems
+
+    # What is here is not asked for again.
+    shutil.rmtree(many_files)
+    late.parent.mkdir(parents=True)
+    late.write_bytes(content)
+    code, said, problems = run(capsys, "download", "--to", folder)
+    assert (code, problems) == (0, "") and said.count(": downloaded: ") == 1
+    for row in rows:
+        file = folder / row.file
+        assert file.read_bytes() == row.name.encode()
+        beside = sorted(path.name.removeprefix(file.name) for path in file.parent.glob(f"{file.name}*"))
+        assert beside == ["", ".checked.json", ".sha256"]
 
 
 @pytest.mark.parametrize(

