@@ -1,0 +1,137 @@
+"""NSD's own release in place of a BIDS data set: trials, pictures, regions and responses of a participant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_recon.config import Settings
+from bids_recon.dataset.layout import read_description
+from bids_recon.dataset.nsd_layout import COMPLETED, TASK, NsdRelease, is_release, open_release
+from bids_recon.dataset.nsd_trials import choose_sessions, nsd_stimuli, nsd_trials, read_coco_ids, read_design
+from bids_recon.dataset.stimuli import StimulusSet
+from bids_recon.dataset.stimulus_spec import StimulusSpec
+from bids_recon.errors import NothingSelectedError, UsageError
+from bids_recon.glm.nsd_betas import read_nsd_responses
+from bids_recon.glm.responses import Responses
+from bids_recon.outputs.names import bids_uri
+from bids_recon.rois.masks import MaskSource
+from bids_recon.rois.nsd_regions import nsd_masks, select_nsd_voxels
+from bids_recon.rois.selection import VoxelSelection
+from bids_recon.workflow.region_requests import sort_requests
+
+# Name under which --derivatives gives the release.
+NSD = "nsd"
+# The paper's sessions, where no stimulus spec is named.
+DEFAULT_SPEC = "nsd37"
+DESCRIPTION = {"Name": "Natural Scenes Dataset", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+
+
+@dataclass(frozen=True)
+class NsdSource:
+    """What is known of a participant of NSD from tables and file names alone.
+
+    Attributes
+    ----------
+    trials : DataFrame
+        See `bids_recon.dataset.nsd_trials.nsd_trials`.
+    stimuli : StimulusSet
+    masks : dict of str to list of MaskSource
+    """
+
+    trials: pd.DataFrame
+    stimuli: StimulusSet
+    masks: Mapping[str, Sequence[MaskSource]]
+
+
+def nsd_release(settings: Settings) -> NsdRelease | None:
+    """The release that --derivatives names, or that the BIDS folder is; None for other data sets.
+
+    Raises
+    ------
+    MissingInputError
+        When the folder that was named is no release.
+    """
+    if NSD in settings.derivatives:
+        return open_release(settings.derivatives[NSD])
+    return NsdRelease(settings.bids_dir) if is_release(settings.bids_dir) else None
+
+
+def source_description(settings: Settings) -> dict[str, Any]:
+    """The data set's description; the release of NSD has none, and needs none."""
+    release = is_release(settings.bids_dir)
+    if release and not (settings.bids_dir / "dataset_description.json").is_file():
+        return dict(DESCRIPTION)
+    return read_description(settings.bids_dir)
+
+
+def read_nsd_source(settings: Settings, subject: str, spec: StimulusSpec) -> NsdSource:
+    """Trials, pictures and regions of one participant.
+
+    Raises
+    ------
+    UsageError
+        When options ask for what NSD's responses do not have.
+    NothingSelectedError, MissingInputError, DataError
+        When the sessions and tasks asked for do not exist, or files are absent or damaged.
+    """
+    release = _release(settings)
+    if subject not in COMPLETED:
+        raise NothingSelectedError(
+            f"NSD has no participant {subject}",
+            file=release.root,
+            remedy=f"There are {', '.join(COMPLETED)}.",
+        )
+    if settings.task_id and TASK not in settings.task_id:
+        raise NothingSelectedError(
+            f"the responses of NSD are of the task {TASK} only",
+            file=release.root,
+            remedy="Leave --task-id out.",
+        )
+    if sort_requests(settings.roi).atlases:
+        raise UsageError(
+            "--roi atlas:... needs BOLD, and the responses of NSD are read",
+            remedy="Give a mask on their grid as NAME=FILE, or name a region of NSD.",
+        )
+    design = read_design(release.design)
+    sessions = choose_sessions(release, design, subject, spec, settings.session_label)
+    trials = nsd_trials(design, read_coco_ids(release, design), subject, sessions)
+    return NsdSource(trials, nsd_stimuli(release, trials["stimulus_id"]), nsd_masks(release, subject))
+
+
+def nsd_voxels(
+    settings: Settings, subject: str, masks: Mapping[str, Sequence[MaskSource]]
+) -> tuple[VoxelSelection, list[str]]:
+    """Voxels of the regions asked for, and warnings; no response is read."""
+    release = _release(settings)
+    voxels, warnings = select_nsd_voxels(masks, release, subject, sort_requests(settings.roi).plain)
+    roots = {"raw": settings.bids_dir, **settings.derivatives}
+    sources = {
+        name: [bids_uri(Path(file), roots) for file in files] for name, files in voxels.sources.items()
+    }
+    return replace(voxels, sources=sources), warnings
+
+
+def nsd_responses(
+    settings: Settings, subject: str, trials: pd.DataFrame, voxels: VoxelSelection
+) -> tuple[Responses, list[str]]:
+    """Responses of all trials of a plan in some voxels, and warnings."""
+    return read_nsd_responses(_release(settings), subject, trials, voxels)
+
+
+def nsd_coco_ids(settings: Settings, ids: Iterable[str]) -> dict[str, str]:
+    """COCO's id of pictures, by stimulus id, to find captions by."""
+    release = _release(settings)
+    known = read_coco_ids(release, read_design(release.design))
+    return {name: str(known[name]) for name in ids}
+
+
+def _release(settings: Settings) -> NsdRelease:
+    release = nsd_release(settings)
+    if release is None:
+        raise ValueError("no release of NSD was given")
+    return release
