@@ -26,6 +26,7 @@ from bids_recon.outputs.atomic import (
 )
 from bids_recon.simulate import texts
 from bids_recon.simulate.anatomy import write_inplane_t2, write_masks, write_t1w
+from bids_recon.simulate.captions import caption_table
 from bids_recon.simulate.design import DEMO, SimulationDesign
 from bids_recon.simulate.experiment import Person, make_person
 from bids_recon.simulate.images import scaled_image
@@ -168,6 +169,7 @@ def _write_root(root: Path, truth: GroundTruth) -> None:
     for picture in truth.pictures:
         write_png(stimuli / picture.file, picture.pixels)
     write_tsv(stimuli / "sources.tsv", texts.source_table(truth.pictures))
+    write_tsv(stimuli / "captions.tsv", caption_table(truth.pictures))
     write_text(stimuli / "README.md", texts.stimuli_readme((*TRAINING_PHOTOS, *TEST_PHOTOS)))
     derivatives = {"rois": texts.rois_readme(design)}
     if design.motion or design.session_shift:

@@ -55,6 +55,8 @@ class Crop:
         The photograph.
     left, top, side : int
         Position and size in the photograph, in pixels.
+    extent : (int, int)
+        Width and height of the photograph, in pixels.
     mirrored : bool
         Whether left and right are exchanged.
     pixels : ndarray (size, size, 3) uint8
@@ -65,6 +67,7 @@ class Crop:
     left: int
     top: int
     side: int
+    extent: tuple[int, int]
     mirrored: bool
     pixels: NDArray[np.uint8]
 
@@ -157,7 +160,8 @@ def crops(
         best = int(np.argmin(likeness[index]))
         window, chosen = windows[index][best], looks[index][best]
         pixels = _cut(photos[index], window, size)
-        taken.append(Crop(sources[index], window.left, window.top, window.side, window.mirrored, pixels))
+        left, top, side, mirrored = window
+        taken.append(Crop(sources[index], left, top, side, photos[index].size, mirrored, pixels))
         for other, look in enumerate(looks):
             likeness[other] = np.maximum(likeness[other], look @ chosen)
         likeness[index][best] = np.inf

@@ -33,7 +33,8 @@ Column `picture_set` of the events says which set a presentation belongs to.
 Written by bids_recon {version} from seed {seed}; the same seed and version write the same files.
 """
 
-STIMULI_README = """Pictures of a simulated experiment. `sources.tsv` says where each was cut out.
+STIMULI_README = """Pictures of a simulated experiment. `sources.tsv` says where each was cut out, and
+`captions.tsv` what it shows, in words that follow from how it was made.
 
 Shapes and letters were drawn by bids_recon and are dedicated to the public domain (CC0 1.0).
 Photographs come with scikit-image (`skimage.data`) and scikit-learn (`china`, `flower`); crops are under the
