@@ -30,8 +30,8 @@ COCO_REMEDY = (
     'COCO\'s caption annotations are wanted, such as captions_train2017.json: {"annotations":'
     ' [{"image_id": 9, "caption": "..."}]}.'
 )
-# How COCO names its files: COCO_val2014_000000124419.jpg, 000000124419.jpg.
-_COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d*_)?(\d{1,12})", re.ASCII)
+# How COCO names its files: COCO_val2014_000000124419.jpg, 000000124419.jpg. Shorter numbers are other data sets'.
+_COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d*_)?(\d{12})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 Key = TypeVar("Key", str, int)
@@ -83,7 +83,7 @@ class Captions:
             The picture's path, as events name it or in full.
         image_id : str
             COCO's number of the picture; "" where it is to be taken from the name of the file (of the id,
-            where there is no file).
+            where there is no file), if that is one of COCO's, with twelve digits.
         """
         if stimulus_id in self.by_id:
             return self.by_id[stimulus_id]

@@ -222,7 +222,7 @@ def test_coco_captions_by_number_and_by_name(tmp_path: Path) -> None:
         ("x", "COCO/000000124419.jpg"),
         ("x", "/data/COCO_val2014_000000124419.jpg"),
         ("COCO_train2014_000000124419",),
-        ("x", "124419.jpg", "n/a"),
+        ("x", "000000124419.png", "n/a"),
     ):
         assert captions.of(*given) == ("a man", "a man surfs")
     assert captions.of("x", "", "9") == ("a meal",)
@@ -233,6 +233,8 @@ def test_coco_captions_by_number_and_by_name(tmp_path: Path) -> None:
     [
         ("photo-coffee-009",),
         ("n01440764_9",),
+        ("9",),
+        ("x", "9.jpg"),
         ("9.008270", "9.008270"),
         ("x", "000000000009.jpg", "10"),
         ("x", "000000000009.jpg", "nine"),
