@@ -30,7 +30,7 @@ COCO_REMEDY = (
     'COCO\'s caption annotations are wanted, such as captions_train2017.json: {"annotations":'
     ' [{"image_id": 9, "caption": "..."}]}.'
 )
-# How COCO names its files: COCO_val2014_000000124419.jpg, 000000124419.jpg. Shorter numbers are other data sets'.
+# COCO's own names: COCO_val2014_000000124419.jpg, 000000124419.jpg. Shorter numbers are other data sets'.
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d*_)?(\d{12})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
