@@ -36,6 +36,7 @@ class Settings:
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     stimulus_spec: str | None = None
     stimuli: tuple[Path, ...] = ()
+    captions: tuple[Path, ...] = ()
     split: str | None = None
     on_leak: str = "stop"
     preprocess: str = "full"
@@ -63,7 +64,20 @@ class Settings:
     optimiser: str | None = None
     iterations: int | None = None
     layer_order: str | None = None
+    vdvae_latents: str | None = None
+    vdvae_guess: str | None = None
+    ablate: tuple[str, ...] = ()
+    strength: float | None = None
+    guidance_scale: float | None = None
+    text_strength: float | None = None
+    steps: int | None = None
+    vd_start: str | None = None
+    precision: str | None = None
+    samples: int = 1
     roi_pictures: bool = False
+    analyses: tuple[str, ...] = ()
+    roi_mix: tuple[str, ...] = ()
+    eccentricity: Path | None = None
     extra_images: Path | None = None
     average_trials: bool = True
     legacy_test_statistics: bool = False
@@ -97,6 +111,12 @@ CHOICES = {
     "generator": ("none", "relu7", "waves"),
     "optimiser": ("lbfgs", "gradient-descent"),
     "layer_order": ("together", "shallow-first"),
+    "vdvae_latents": ("mean", "sample"),
+    "vdvae_guess": ("sample", "mean"),
+    "ablate": ("vdvae", "clip-text", "clip-vision", "diffusion"),
+    "vd_start": ("published", "diffusers"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+    "analyses": ("roi-weights", "roi-optimal"),
 }
 # Smallest values of whole numbers.
 SMALLEST = {
@@ -104,24 +124,29 @@ SMALLEST = {
     "image_size": 1,
     "n_shuffles": 1,
     "iterations": 1,
+    "steps": 1,
+    "samples": 1,
     "batch_size": 1,
     "nprocs": 1,
     "omp_nthreads": 1,
     "memory_mb": 1,
     "seed": 0,
 }
+FRACTIONS = frozenset({"strength", "text_strength"})
 # Options that describe one call, not the analysis: a file that is used again must not carry them.
 NOT_REUSED = frozenset({"bids_dir", "output_dir", "levels", "dry_run", "verbose"})
 _SECTIONS = {
     "input": (
         "participant_label session_label task_id bids_filters skip_bids_validation bids_database_dir"
-        " derivatives stimulus_spec stimuli"
+        " derivatives stimulus_spec stimuli captions"
     ),
     "analysis": (
         "split on_leak preprocess space nuisance roi glm hrf_shift zscore responses_only method decoder alpha"
         " alpha_selection alpha_per"
         " noise_covariance rescale decoders n_components image_size"
-        " encoder layers norm_correction generator optimiser iterations layer_order roi_pictures"
+        " encoder layers norm_correction generator optimiser iterations layer_order"
+        " vdvae_latents vdvae_guess ablate strength guidance_scale text_strength steps vd_start precision"
+        " samples roi_pictures analyses roi_mix eccentricity"
         " extra_images average_trials legacy_test_statistics n_shuffles seed"
     ),
     "execution": "work_dir nprocs omp_nthreads memory_mb device weights batch_size offline"
@@ -241,6 +266,8 @@ def _check_range(name: str, value: Any, path: Path) -> None:
         raise DataError(shown, file=path, remedy=f"Choose among: {', '.join(CHOICES[name])}.")
     if name in SMALLEST and value < SMALLEST[name]:
         raise DataError(f"{shown}, expected {SMALLEST[name]} or more", file=path)
+    if name in FRACTIONS and not 0 <= value <= 1:
+        raise DataError(f"{shown}, expected a number from 0 to 1", file=path)
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"{shown}, expected a finite number", file=path)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bids_recon.cli.option_group import add_option
-from bids_recon.cli.values import positive_number, seed_number, whole_number
+from bids_recon.cli.values import finite_number, fraction, positive_number, seed_number, whole_number
 from bids_recon.config import CHOICES
 
 
@@ -17,7 +17,7 @@ def add_method_options(group: argparse._ArgumentGroup) -> None:
         "--method",
         nargs="+",
         metavar="NAME",
-        help="reconstruction methods: eigenimage (default), deep-recon",
+        help="reconstruction methods: eigenimage (default), deep-recon, brain-diffuser",
     )
     add_option(
         group,
@@ -74,7 +74,7 @@ def add_method_options(group: argparse._ArgumentGroup) -> None:
         "--n-shuffles",
         type=whole_number,
         metavar="N",
-        help="shuffles that measure the floor (the method's: 20; deep-recon 2)",
+        help="shuffles that measure the floor (the method's: 20; deep-recon and brain-diffuser 2)",
     )
     add_option(
         group, "--seed", "--random-seed", type=seed_number, metavar="N", help="seed of everything random (0)"
@@ -108,6 +108,64 @@ def add_optimisation_options(group: argparse._ArgumentGroup) -> None:
         group, "--layer-order", choices=CHOICES["layer_order"],
         help="match all layers from the start, or shallow ones first (the encoder's: together for VGG19)",
     )  # fmt: skip
+
+
+def add_diffusion_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of a method that refines a first guess by diffusion."""
+    add_option(
+        group, "--vdvae-latents", choices=CHOICES["vdvae_latents"],
+        help="targets of the first guess: mean of the VDVAE's posterior (default), or a sample as published",
+    )  # fmt: skip
+    add_option(
+        group, "--vdvae-guess", choices=CHOICES["vdvae_guess"],
+        help="what was not decoded of the first guess: sampled, as published (default), or its mean",
+    )  # fmt: skip
+    add_option(
+        group, "--ablate", nargs="+", choices=CHOICES["ablate"],
+        help="leave out the first guess, a condition, or the whole refinement (nothing)",
+    )  # fmt: skip
+    add_option(
+        group, "--strength", type=fraction, metavar="FRACTION",
+        help="part of the diffusion steps that the first guess goes through (0.75)",
+    )  # fmt: skip
+    add_option(
+        group, "--guidance-scale", type=finite_number, metavar="SCALE",
+        help="weight of the conditions against none (7.5)",
+    )  # fmt: skip
+    add_option(
+        group, "--text-strength", type=fraction, metavar="FRACTION",
+        help="weight of CLIP-text; that of CLIP-vision is the rest (0.4)",
+    )  # fmt: skip
+    add_option(group, "--steps", type=whole_number, metavar="N", help="steps of the whole diffusion (50)")
+    add_option(
+        group, "--vd-start", choices=CHOICES["vd_start"],
+        help="noise of the start: one step more than is removed, as published (default), or as diffusers does",
+    )  # fmt: skip
+    add_option(
+        group, "--precision", choices=CHOICES["precision"],
+        help="numbers of the diffusion network (auto: float16 on CUDA, else float32)",
+    )  # fmt: skip
+
+
+def add_analysis_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of what is made beside one picture for each response."""
+    add_option(
+        group, "--samples", type=whole_number, metavar="N",
+        help="pictures drawn from each response, by methods that draw at random, with a map of their"
+        " spread (1)",
+    )  # fmt: skip
     add_option(
         group, "--roi-pictures", action="store_true", help="draw and score pictures of each region alone, too"
     )
+    add_option(
+        group, "--analyses", nargs="+", choices=CHOICES["analyses"],
+        help="which regions weigh for which latents, and pictures that would drive a region (none)",
+    )  # fmt: skip
+    add_option(
+        group, "--roi-mix", nargs="+", metavar="MIX",
+        help="regions of roi-optimal, mixed by & | ~ and brackets, as 'V1 & ~V2' (each region alone)",
+    )  # fmt: skip
+    add_option(
+        group, "--eccentricity", type=Path, metavar="FILE",
+        help="pRF eccentricity map in degrees, whose bins are regions of the analyses (the data set's own)",
+    )  # fmt: skip

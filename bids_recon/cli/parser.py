@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import bids_recon
-from bids_recon.cli.method_options import add_method_options, add_optimisation_options
+from bids_recon.cli.method_options import (
+    add_analysis_options,
+    add_diffusion_options,
+    add_method_options,
+    add_optimisation_options,
+)
 from bids_recon.cli.option_group import add_option
 from bids_recon.cli.values import (
     memory,
@@ -22,6 +27,11 @@ from bids_recon.config import CHOICES, Settings, read_config_file
 from bids_recon.errors import MissingInputError, UsageError
 
 LEVELS = ("participant", "group")
+# Options of several values, each of which counts once.
+ONCE = (
+    *("levels", "stimuli", "captions", "nuisance", "roi", "method", "alpha", "layers"),
+    *("ablate", "analyses", "roi_mix"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_responses(parser.add_argument_group("responses"))
     add_method_options(parser.add_argument_group("method"))
     add_optimisation_options(parser.add_argument_group("pictures by optimisation (deep-recon)"))
+    add_diffusion_options(parser.add_argument_group("pictures by diffusion (brain-diffuser)"))
+    add_analysis_options(parser.add_argument_group("analyses"))
     _add_execution(parser.add_argument_group("execution"))
     return parser
 
@@ -71,7 +83,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
     add_option(
         group, "-d", "--derivatives", nargs="+", metavar="NAME=PATH",
-        help="derivatives to use; fmriprep=PATH gives preprocessed BOLD, betas=PATH single-trial responses",
+        help="derivatives to use; fmriprep=PATH gives preprocessed BOLD, betas=PATH single-trial responses,"
+        " nsd=PATH the release of the Natural Scenes Dataset",
     )  # fmt: skip
 
 
@@ -83,6 +96,10 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     add_option(
         group, "--stimuli", nargs="+", type=Path, metavar="PATH", help="folders of pictures, searched first"
     )
+    add_option(
+        group, "--captions", nargs="+", type=Path, metavar="FILE",
+        help="captions of pictures: TSV (stim_file, caption) or COCO annotation JSON (stimuli/captions.tsv)",
+    )  # fmt: skip
     add_option(
         group, "--split", metavar="SPEC",
         help="session:train=REGEX,NAME=REGEX | task:... | column:COLUMN:train=REGEX,NAME=REGEX | repeats:N"
@@ -201,7 +218,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
         values["bids_filters"] = read_filters(values.pop("bids_filter_file"))
     if isinstance(values.get("derivatives"), list):
         values["derivatives"] = read_named_paths(values["derivatives"])
-    for option in ("levels", "stimuli", "nuisance", "roi", "method", "alpha", "layers"):
+    for option in ONCE:
         if option in values:
             values[option] = tuple(dict.fromkeys(values[option]))
     values.setdefault(
@@ -240,6 +257,9 @@ def _check_folders(settings: Settings) -> None:
             )
     if settings.decoders is not None:
         _check_decoders(settings, settings.decoders)
+    for file in (*settings.captions, *((settings.eccentricity,) if settings.eccentricity else ())):
+        if not file.is_file():
+            raise MissingInputError("the file does not exist", file=file, remedy="Is the volume mounted?")
     for folder in (*settings.stimuli, *((settings.extra_images,) if settings.extra_images else ())):
         if not folder.is_dir():
             raise MissingInputError(
@@ -260,7 +280,7 @@ def _check_decoders(settings: Settings, folder: Path) -> None:
         )
     fitting = [
         *("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale"),
-        *("encoder", "norm_correction", "roi_pictures"),
+        *("encoder", "norm_correction", "vdvae_latents", "roi_pictures"),
         *("roi", "zscore", "extra_images", "legacy_test_statistics"),
         # The group level draws by some of the layers that were decoded.
         *(("layers",) if "group" not in settings.levels else ()),

@@ -42,6 +42,28 @@ def seconds(text: str) -> float:
     return value
 
 
+def finite_number(text: str) -> float:
+    """Read a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Read a number from zero to one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from zero to one")
+    return value
+
+
 def positive_number(text: str) -> float:
     """Read a finite number above zero."""
     try:

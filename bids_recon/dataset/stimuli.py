@@ -32,8 +32,14 @@ class Stimulus:
         A picture that the events table itself holds (0 or 255).
     wanted : str
         Where it was looked for, for messages.
-    category, caption : str
+    brick : tuple of Path, str and int, or None
+        A picture that is one row of a data set in an HDF5 file: file, data set, row.
+    category : str
         "" when not known.
+    image_id : str
+        Number of the picture in COCO, where it is one of its pictures; "" otherwise.
+    captions : tuple of str
+        What was written of it.
     attributes : dict of str to str
         What varies between pictures made for a test, by name: {"colour": "red", "shape": "square"}.
     """
@@ -42,14 +48,17 @@ class Stimulus:
     path: Path | None = None
     pattern: NDArray[np.uint8] | None = None
     wanted: str = ""
+    brick: tuple[Path, str, int] | None = None
     category: str = ""
-    caption: str = ""
+    image_id: str = ""
+    captions: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def available(self) -> bool:
         """Whether the picture can be read here and now."""
-        return self.pattern is not None or (self.path is not None and is_fetched(self.path))
+        file = self.brick[0] if self.brick else self.path
+        return self.pattern is not None or (file is not None and is_fetched(file))
 
 
 @dataclass(frozen=True)
@@ -68,9 +77,16 @@ class StimulusSet:
         """File of a picture."""
         return self.stimuli[stimulus_id].path
 
-    def caption(self, stimulus_id: str) -> str:
-        """Caption of a picture."""
-        return self.stimuli[stimulus_id].caption
+    def captions(self, ids: Sequence[str]) -> list[tuple[str, ...]] | None:
+        """Captions of some pictures; None where no picture of the set has any."""
+        if not any(stimulus.captions for stimulus in self.stimuli.values()):
+            return None
+        return [self.stimuli[name].captions for name in ids]
+
+    def file(self, stimulus_id: str) -> Path | None:
+        """File that holds a picture, alone or among others."""
+        stimulus = self.stimuli[stimulus_id]
+        return stimulus.brick[0] if stimulus.brick else stimulus.path
 
     def category(self, stimulus_id: str) -> str:
         """Category of a picture."""
@@ -98,6 +114,10 @@ class StimulusSet:
         stimulus = self.stimuli[stimulus_id]
         if stimulus.pattern is not None:
             return np.repeat(stimulus.pattern[:, :, None], 3, axis=2)
+        if stimulus.brick is not None:
+            from bids_recon.dataset.hdf5_pictures import read_brick_picture
+
+            return read_brick_picture(*stimulus.brick)
         if stimulus.path is None or not stimulus.available:
             raise MissingInputError(
                 f"the picture of stimulus '{stimulus_id}' is missing", file=stimulus.path or stimulus.wanted

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 """A picture: (height, width, 3) uint8, sRGB."""
+Captions = Sequence[Sequence[str]]
+"""What was written of each of some pictures: any number of captions a picture."""
 
 
 @runtime_checkable
@@ -31,7 +33,7 @@ class LatentSpace(Protocol):
     def encode(
         self,
         images: Sequence[Image],
-        captions: Sequence[str] | None = None,
+        captions: Captions | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Latents (n, *shape) of n pictures, in `out` when it is given (a memory map, where n is large)."""

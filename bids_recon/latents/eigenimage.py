@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from bids_recon.dataset.stimuli import picture_hash
 from bids_recon.errors import DataError
-from bids_recon.latents.base import Image
+from bids_recon.latents.base import Captions, Image
 
 # Up to this many pictures (or pixels) a full decomposition takes seconds; beyond, when few components are
 # wanted, Lanczos iteration finds them to machine precision in less.
@@ -124,7 +124,7 @@ class EigenimageSpace:
     def encode(
         self,
         images: Sequence[Image],
-        captions: Sequence[str] | None = None,
+        captions: Captions | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Scores (n, n_components) of pictures (height, width, 3) uint8; captions are not used."""

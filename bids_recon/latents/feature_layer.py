@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.latents.base import Image
+from bids_recon.latents.base import Captions, Image
 from bids_recon.latents.feature_encoder import FeatureEncoder
 
 
@@ -36,7 +36,7 @@ class FeatureLayerSpace:
     def encode(
         self,
         images: Sequence[Image],
-        captions: Sequence[str] | None = None,
+        captions: Captions | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Features (n, *shape) of pictures, read a few at a time; written to `out` when it is given."""

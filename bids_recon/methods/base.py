@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bids_recon.decoders.shared_work import SharedWork
 from bids_recon.decoders.targets import Targets
-from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.base import Captions, Image, LatentSpace
 from bids_recon.outputs.tensor_files import Tensor
 
 
@@ -116,6 +116,8 @@ class Method(abc.ABC):
     """Shuffles that measure the floor where the user does not say how many."""
     picture_shuffles: ClassVar[int | None] = None
     """Shuffles whose pictures are drawn, where drawing takes long; all of them by default."""
+    uses_captions: ClassVar[bool] = False
+    """Whether captions of pictures are encoded where there are any."""
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options or MethodOptions()
@@ -125,19 +127,34 @@ class Method(abc.ABC):
         """Names in the manifest of the weights that are needed, with the options of this instance."""
         return ()
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What the options of this method alone come to, by option, defaults filled in; JSON-ready."""
+        return {}
+
     @abc.abstractmethod
-    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
-        """Fit the latent spaces that are not pretrained, on training pictures and unrelated extra ones."""
+    def fit_latent_spaces(
+        self,
+        images: Sequence[Image],
+        extra_images: Sequence[Image] = (),
+        captions: Captions | None = None,
+    ) -> None:
+        """Fit the latent spaces that are not pretrained, on training pictures and unrelated extra ones.
+
+        `captions` are those of the training pictures; None where the data set has none.
+        """
 
     @property
     @abc.abstractmethod
     def latent_spaces(self) -> dict[str, LatentSpace]:
         """The spaces to decode, by name."""
 
-    def encode(self, images: Sequence[Image], spaces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def encode(
+        self, images: Sequence[Image], spaces: Sequence[str], captions: Captions | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """Latents (n, *shape) of pictures in several spaces, where they fit into memory together."""
         known = self.latent_spaces
-        return {name: known[name].encode(images) for name in spaces}
+        return {name: known[name].encode(images, captions) for name in spaces}
 
     @abc.abstractmethod
     def make_decoder(self, space: str) -> Decoder:
@@ -162,9 +179,11 @@ class Method(abc.ABC):
         """
         return self.render(latents, seeds), {}
 
-    def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    def ceiling(
+        self, images: Sequence[Image], seeds: NDArray[np.uint64], captions: Captions | None = None
+    ) -> NDArray[np.uint8]:
         """Pictures from the true latents of the seen pictures: the best this method could do."""
-        return self.render({name: space.encode(images) for name, space in self.latent_spaces.items()}, seeds)
+        return self.render(self.encode(images, tuple(self.latent_spaces), captions), seeds)
 
     @abc.abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:

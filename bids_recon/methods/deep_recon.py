@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bids_recon.decoders.device import find_device, to_device
 from bids_recon.decoders.norm_correction import correct_feature_norm, feature_norm
 from bids_recon.errors import DataError, UsageError
-from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.base import Captions, Image, LatentSpace
 from bids_recon.latents.distinct_pictures import DistinctPictures
 from bids_recon.latents.feature_encoder import FeatureEncoder, load_encoder
 from bids_recon.latents.feature_layer import FeatureLayerSpace
@@ -79,6 +79,21 @@ class DeepRecon(Method):
         generator = ("relu7-generator", "relu7-range") if self.settings.generator == "relu7" else ()
         return (self.settings.encoder.weight, *generator)
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Those of `DeepReconSettings`, with the layers that pictures are to match."""
+        chosen = self.settings
+        return {
+            "encoder": chosen.encoder.name,
+            "image_size": chosen.size,
+            "norm_correction": chosen.norm_correction,
+            "layers": list(chosen.drawn_layers),
+            "generator": chosen.generator,
+            "optimiser": chosen.optimiser,
+            "iterations": chosen.iterations,
+            "layer_order": chosen.layer_order,
+        }
+
     @cached_property
     def _encoder(self) -> FeatureEncoder:
         settings, device = self.settings, find_device(self.options.device)
@@ -98,7 +113,12 @@ class DeepRecon(Method):
         upper = to_device(read_activation_range(bounds, GENERATOR_INPUT), device)
         return PictureGenerator(network, (GENERATOR_INPUT,), upper)
 
-    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
+    def fit_latent_spaces(
+        self,
+        images: Sequence[Image],
+        extra_images: Sequence[Image] = (),
+        captions: Captions | None = None,
+    ) -> None:
         """Measure the norms that decoded features are brought to; the network itself is not trained.
 
         Raises
@@ -106,6 +126,7 @@ class DeepRecon(Method):
         UsageError
             When the norms of extra pictures are asked for and there are none.
         """
+        del captions
         settings = self.settings
         if settings.norm_correction == "none":
             return
@@ -136,8 +157,11 @@ class DeepRecon(Method):
         """One space for each layer."""
         return {layer: FeatureLayerSpace(self._encoder, layer) for layer in self.settings.layers}
 
-    def encode(self, images: Sequence[Image], spaces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def encode(
+        self, images: Sequence[Image], spaces: Sequence[str], captions: Captions | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """Features (n, *shape) of pictures in several layers, which are computed in one go."""
+        del captions
         encoder = self._encoder
         found = {layer: np.empty((len(images), *encoder.shapes[layer]), np.float32) for layer in spaces}
         for rows, features in encoder.feature_batches(images, spaces):
@@ -171,9 +195,11 @@ class DeepRecon(Method):
         """Pictures, and what they looked like after some of the iterations."""
         return self._find(latents, len(seeds), corrected=True)
 
-    def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    def ceiling(
+        self, images: Sequence[Image], seeds: NDArray[np.uint64], captions: Captions | None = None
+    ) -> NDArray[np.uint8]:
         """Pictures from the true features of the seen pictures, a batch at a time."""
-        del seeds
+        del seeds, captions
         parts = []
         for start in range(0, len(images), self.settings.batch_size):
             some = [images[row] for row in range(start, min(start + self.settings.batch_size, len(images)))]

@@ -108,8 +108,8 @@ def refine(
     guesses: NDArray[np.uint8] | None,
     text: Tensor | None,
     vision: Tensor | None,
-    uncond_text: Tensor,
-    uncond_vision: Tensor,
+    uncond_text: Tensor | None,
+    uncond_vision: Tensor | None,
     seeds: NDArray[np.uint64],
     settings: GuidanceSettings,
 ) -> NDArray[np.uint8]:
@@ -123,9 +123,9 @@ def refine(
     text : Tensor (n, text_tokens, width) or None
     vision : Tensor (n, vision_tokens, width) or None
         Guides; None leaves one of them out.
-    uncond_text : Tensor (1, text_tokens, width)
-    uncond_vision : Tensor (1, vision_tokens, width)
-        Guides that say nothing: those of no text, and of a grey picture.
+    uncond_text : Tensor (1, text_tokens, width) or None
+    uncond_vision : Tensor (1, vision_tokens, width) or None
+        Guides that say nothing: those of no text, and of a grey picture. Needed of guides that are given.
     seeds : ndarray (n,) uint64
         Of the random numbers of each picture, which are drawn on the CPU.
     settings : GuidanceSettings
@@ -154,7 +154,9 @@ def refine(
             clean = network.encode_pictures(guesses, posterior_noise)
             latents = network.schedule.add_noise(clean, latents, start)
         guides = [
-            None if guide is None else with_unconditional(guide.to(network.device), empty.to(network.device))
+            None
+            if guide is None or empty is None
+            else with_unconditional(guide.to(network.device), empty.to(network.device))
             for guide, empty in ((text, uncond_text), (vision, uncond_vision))
         ]
         latents = denoise(network, latents, guides[0], guides[1], timesteps, settings)

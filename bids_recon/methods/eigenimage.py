@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_recon.errors import UsageError
-from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.base import Captions, Image, LatentSpace
 from bids_recon.latents.eigenimage import EigenimageSpace
 from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.decoder_choice import choose_decoder
@@ -54,8 +54,14 @@ class Eigenimage(Method):
             raise UsageError(f"{option} of the method {self.name} is {value}, expected {smallest} or more")
         return int(value)
 
-    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
+    def fit_latent_spaces(
+        self,
+        images: Sequence[Image],
+        extra_images: Sequence[Image] = (),
+        captions: Captions | None = None,
+    ) -> None:
         """Find the components of training pictures together with unrelated ones."""
+        del captions
         # One after the other: thousands of full-size pictures need not be in memory.
         self._space.fit(itertools.chain(images, extra_images))
 

@@ -11,6 +11,7 @@ from bids_recon.methods.base import Method, MethodOptions
 ENTRY_POINT_GROUP = "bids_recon.methods"
 # Works from a source tree that is not installed, and cannot be overridden by another package.
 BUILT_IN = {
+    "brain-diffuser": "bids_recon.methods.brain_diffuser:BrainDiffuser",
     "deep-recon": "bids_recon.methods.deep_recon:DeepRecon",
     "eigenimage": "bids_recon.methods.eigenimage:Eigenimage",
 }

@@ -47,9 +47,12 @@ IMAGE_COLUMNS = {
     "height": "Pixels",
     "width": "Pixels",
     "seed": "Seed of the picture",
+    "n_samples": "Pictures that were drawn from the response (`--samples`), this one among them",
+    "spread": "Standard deviation over them, mean over pixels and colours, in grey levels",
+    "spread_file": "Map of it (mean over colours, in grey levels), relative to the folder of this table",
 }
 # Labels and ids may look like numbers (007).
 TEXT_COLUMNS = (
     *("subject", "method", "roi", "fold", "test_set", "stimulus_id", "stim_file", "session", "task"),
-    *("metric", "protocol", "note", "file", "seen_file"),
+    *("metric", "protocol", "note", "file", "seen_file", "spread_file"),
 )

@@ -190,7 +190,7 @@ def _decode_fold(
     ids = tuple(dict.fromkeys(trials.loc[training, "stimulus_id"]))
     if method is None:
         method = make_method(plan.method, plan.options)
-        method.fit_latent_spaces(plan.stimuli.images(ids), plan.extra_images)
+        method.fit_latent_spaces(plan.stimuli.images(ids), plan.extra_images, plan.stimuli.captions(ids))
     runs = run_labels(trials)
     standardiser = RunwiseStandardiser(mode=plan.zscore, legacy=plan.options.legacy_test_statistics)
     standardised = standardiser.fit(responses.data, runs, training).transform(responses.data, runs)
@@ -253,7 +253,8 @@ def _true_latents(
     if key not in plan.encoded:
         if len(plan.split.folds) > 1 and key[1] not in {known[1] for known in plan.encoded}:
             plan.encoded.clear()
-        for name, latents in encode(method, space, plan.stimuli.images(ids), plan.scratch).items():
+        images, captions = plan.stimuli.images(ids), plan.stimuli.captions(ids)
+        for name, latents in encode(method, space, images, plan.scratch, captions).items():
             plan.encoded[identities[name], ids] = latents.reshape(len(latents), -1)
     found = plan.encoded[key]
     if isinstance(found, np.memmap):

@@ -8,26 +8,30 @@ from typing import Any
 
 from bids_recon.config import Settings
 from bids_recon.errors import UsageError
-from bids_recon.methods.deep_recon_settings import DeepReconSettings
-from bids_recon.methods.registry import method_class
-from bids_recon.workflow.method_settings import DRAWING
+from bids_recon.methods.registry import make_method
+from bids_recon.workflow.method_settings import DRAWING, options_of
 
-# Of the options of a method that finds pictures by optimisation: what decoded features are.
-FEATURES = ("encoder", "norm_correction")
+# Options of single methods that settle what decoded latents are.
+SETTLED = ("encoder", "norm_correction", "vdvae_latents")
 
 
-def drawing_record(method: str, settings: Settings) -> dict[str, Any]:
-    """How a method draws pictures, JSON-ready; null for the method's own.
+def drawing_record(method: str, sidecar: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """How a method draws pictures of decoded latents, JSON-ready, the method's own choices filled in.
 
-    Empty for a method that draws in one go.
+    Empty for a method that has no choice.
+
+    Parameters
+    ----------
+    method : str
+    sidecar : mapping
+        Of the decoded latents.
+    settings : Settings
     """
-    if method_class(method).quick_render:
-        return {}
-    layers = list(settings.layers) or None
-    return {name: getattr(settings, name) for name in DRAWING} | {"layers": layers}
+    choices = make_method(method, options_of(sidecar, settings)).choices
+    return {name: choices[name] for name in (*DRAWING, "layers") if name in choices}
 
 
-def check_features(settings: Settings, method: str, sidecar: Mapping[str, Any], *, file: Path) -> None:
+def check_settled(settings: Settings, method: str, sidecar: Mapping[str, Any], *, file: Path) -> None:
     """Refuse options that decoding has settled, and that say something else.
 
     Parameters
@@ -43,16 +47,13 @@ def check_features(settings: Settings, method: str, sidecar: Mapping[str, Any], 
     ------
     UsageError
     """
-    if method_class(method).quick_render:
-        return
-    own = DeepReconSettings.of({name: sidecar["MethodOptions"].get(name) for name in FEATURES})
-    decoded = {"encoder": own.encoder.name, "norm_correction": own.norm_correction}
-    for name, before in decoded.items():
+    decoded = make_method(method, options_of(sidecar, settings)).choices
+    for name in SETTLED:
         given = getattr(settings, name)
-        if given not in (None, before):
+        if name in decoded and given not in (None, decoded[name]):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"features were decoded with {option} {before}, and {option} {given} is asked for",
+                f"latents were decoded with {option} {decoded[name]}, and {option} {given} is asked for",
                 file=file,
                 remedy="Leave it out, or run the participant level again with it.",
             )

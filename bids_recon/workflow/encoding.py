@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_recon.latents.base import Image
+from bids_recon.latents.base import Captions, Image
 from bids_recon.methods.base import Method
 from bids_recon.outputs.scratch import scratch_array
 
@@ -18,7 +18,11 @@ TOGETHER = 2**30
 
 
 def encode(
-    method: Method, space: str, images: Sequence[Image], scratch: Path | None
+    method: Method,
+    space: str,
+    images: Sequence[Image],
+    scratch: Path | None,
+    captions: Captions | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Latents (n, *shape) of pictures in one space at least.
 
@@ -28,6 +32,6 @@ def encode(
     spaces = method.latent_spaces
     numbers = sum(math.prod(one.shape) for one in spaces.values())
     if 4 * numbers * len(images) <= TOGETHER or scratch is None:
-        return method.encode(images, tuple(spaces))
+        return method.encode(images, tuple(spaces), captions)
     out = scratch_array((len(images), *spaces[space].shape), scratch)
-    return {space: spaces[space].encode(images, out=out)}
+    return {space: spaces[space].encode(images, captions, out)}

@@ -19,16 +19,17 @@ from bids_recon.dataset.stimulus_spec import load_stimulus_spec
 from bids_recon.dataset.trials import check_files
 from bids_recon.errors import MissingInputError, NothingSelectedError
 from bids_recon.methods.base import Method, MethodOptions
-from bids_recon.methods.registry import method_class
+from bids_recon.methods.registry import make_method, method_class
 from bids_recon.metrics.network_features import available_scorers
 from bids_recon.outputs.names import label, unique_labels
 from bids_recon.report.content import GalleryItem, GroupReport
 from bids_recon.report.pages import write_group_report
 from bids_recon.workflow.audit_log import read_audits
 from bids_recon.workflow.averaging import AVERAGE, Mean, average_over_people
+from bids_recon.workflow.caption_files import caption_files, with_captions
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
-from bids_recon.workflow.drawing_choices import check_features, drawing_record
+from bids_recon.workflow.drawing_choices import check_settled, drawing_record
 from bids_recon.workflow.group_files import remove_unlisted, write_pictures, write_table
 from bids_recon.workflow.latents_store import (
     decoded_regions,
@@ -42,6 +43,7 @@ from bids_recon.workflow.page_context import run_context
 from bids_recon.workflow.rating_pages import write_rating_pages
 from bids_recon.workflow.region_names import ALL, shown_method
 from bids_recon.workflow.remembered_pictures import RememberedPictures, steps_of_items
+from bids_recon.workflow.samples import Samples
 from bids_recon.workflow.scoring import score
 from bids_recon.workflow.stage_cache import remove_leftovers
 from bids_recon.workflow.subject_page import gallery_items, seen_thumbnails
@@ -66,7 +68,7 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
     decoded = {method: _read(settings, method) for method in settings.method}
     for method, (_, by_person) in decoded.items():
         for person, sidecar in by_person.items():
-            check_features(
+            check_settled(
                 settings,
                 method,
                 sidecar,
@@ -83,12 +85,16 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         "items": (drawn.items, ITEM_COLUMNS),
         "images": (drawn.images, IMAGE_COLUMNS),
     }
+    firsts = {method: next(iter(by_person.values())) for method, (_, by_person) in decoded.items()}
+    drawing = {method: drawing_record(method, first, settings) for method, first in firsts.items()}
     for name, (parts, columns) in tables.items():
-        drawing = (
-            {one: drawing_record(one, settings) for one in settings.method} if name == "images" else None
-        )
         write_table(
-            group_dir, name, pd.concat(parts, ignore_index=True), columns, settings.method, drawing=drawing
+            group_dir,
+            name,
+            pd.concat(parts, ignore_index=True),
+            columns,
+            settings.method,
+            drawing=drawing if name == "images" else None,
         )
     subjects = [
         {"subject": person, "test trials": "averaged" if one["AveragedTestTrials"] else "single"}
@@ -96,9 +102,6 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         for person, one in sidecars.items()
     ]
     one = next(iter(sidecars.values()))
-    searched = [name for name in settings.method if not method_class(name).quick_render]
-    # Of the method whose features were decoded; another may have been run with other options.
-    features = next(iter(decoded[searched[0]][1].values()))["MethodOptions"] if searched else {}
     audits = read_audits(settings.output_dir)
     report = GroupReport(
         context=run_context(
@@ -106,8 +109,6 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
                 settings,
                 average_trials=one["AveragedTestTrials"],
                 decoders=Path(one["DecodersFrom"]) if "DecodersFrom" in one else None,
-                encoder=features.get("encoder"),
-                layers=settings.layers or tuple(features.get("layers") or ()),
             ),
             command,
             "Group",
@@ -118,6 +119,9 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
                 method: [sidecar["Shuffles"] for sidecar in by_person.values()]
                 for method, (_, by_person) in decoded.items()
             },
+            choices=[
+                make_method(method, options_of(first, settings)).choices for method, first in firsts.items()
+            ],
             warnings=warnings,
         ),
         subjects=pd.DataFrame(subjects),
@@ -187,6 +191,10 @@ def _draw(
             who = {"subject": person, "method": method, "roi": region}
             drawn.metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
             drawn.items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
+            samples = None
+            if settings.samples > 1 and region == ALL and not method_class(method).quick_render:
+                samples = Samples(latents, methods, seed, settings.samples)
+                samples.draw()
             images.append(
                 write_pictures(
                     group_dir,
@@ -197,6 +205,7 @@ def _draw(
                     stimuli,
                     seed,
                     region_label=labels.get(region, ""),
+                    samples=samples,
                 )
             )
             steps = steps_of_items(latents, methods, seed)
@@ -269,6 +278,8 @@ def _stimuli(
         name: known for one in sidecars for name, known in one.get("StimulusAttributes", {}).items()
     }
     stimuli = look_up(shown, spec, settings.bids_dir, folders, attributes)
+    before = list(dict.fromkeys(file for one in sidecars for file in one.get("Captions", ())))
+    stimuli = with_captions(stimuli, caption_files(settings, spec, before))
     if missing := stimuli.missing():
         annexed = [str(one.path) for one in missing if one.path is not None]
         raise MissingInputError(

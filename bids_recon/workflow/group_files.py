@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.methods.seeds import picture_seed
@@ -16,6 +18,7 @@ from bids_recon.outputs.reading import read_json, read_tsv
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, TEXT_COLUMNS
 from bids_recon.workflow.decoding import Decoded
 from bids_recon.workflow.region_names import ALL
+from bids_recon.workflow.samples import Samples, sample_file, spread_file, spread_map
 from bids_recon.workflow.scoring import Scores
 
 DECIMALS = 6
@@ -31,6 +34,7 @@ def write_pictures(
     seed: int,
     *,
     region_label: str = "",
+    samples: Samples | None = None,
 ) -> pd.DataFrame:
     """Write the reconstructions of one person, method and region.
 
@@ -47,6 +51,8 @@ def write_pictures(
         Of the run.
     region_label : str
         Names the folder of a region; empty for all voxels.
+    samples : Samples, optional
+        Further pictures of each item, which are written too, with a map of their spread.
 
     Returns
     -------
@@ -58,7 +64,8 @@ def write_pictures(
     if region_label:
         folder /= f"roi-{region_label}"
     rows = []
-    for item, picture in zip(decoded.items.to_dict("records"), scores.reconstructed, strict=True):
+    items = zip(decoded.items.to_dict("records"), scores.reconstructed, strict=True)
+    for row, (item, picture) in enumerate(items):
         stimulus_id, trial = str(item["stimulus_id"]), int(item["trial_index"])
         stem = stimulus_filename(stimulus_id) + ("" if trial < 0 else f"_trial-{trial}")
         file = folder / str(item["test_set"]) / f"{stem}.png"
@@ -75,17 +82,35 @@ def write_pictures(
                 "height": picture.shape[0],
                 "width": picture.shape[1],
                 "seed": int(picture_seed(seed, stimulus_id)),
+                **_write_samples(
+                    group_dir, file.as_posix(), [picture, *(samples.of(row) if samples else ())]
+                ),
             }
         )
     return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)).astype({"trial_index": "Int64"})
 
 
+def _write_samples(group_dir: Path, file: str, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+    """Write further pictures of an item and the map of their spread; give what the table says of them."""
+    if len(pictures) == 1:
+        return {"n_samples": 1, "spread": None, "spread_file": None}
+    for number, picture in enumerate(pictures[1:], start=1):
+        write_png(group_dir / sample_file(file, number), picture)
+    spread = spread_map(np.stack(pictures))
+    write_png(group_dir / spread_file(file), spread.round().clip(0, 255).astype(np.uint8))
+    return {"n_samples": len(pictures), "spread": float(spread.mean()), "spread_file": spread_file(file)}
+
+
 def remove_unlisted(group_dir: Path, method: str, images: Sequence[pd.DataFrame]) -> None:
     """Remove pictures of an earlier call, of other people or another split, that no table names any more."""
-    listed = {name for table in images for name in table["file"]}
-    for file in group_dir.glob(f"images/*/{label(method)}/**/*.png"):
-        if file.relative_to(group_dir).as_posix() not in listed:
-            file.unlink()
+    listed: set[str] = set()
+    for row in (row for table in images for row in table.to_dict("records")):
+        file, n_samples = str(row["file"]), int(row["n_samples"])
+        listed |= {file} | {sample_file(file, number) for number in range(1, n_samples)}
+        listed |= {spread_file(file)} if n_samples > 1 else set()
+    for path in group_dir.glob(f"images/*/{label(method)}/**/*.png"):
+        if path.relative_to(group_dir).as_posix() not in listed:
+            path.unlink()
 
 
 def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | None:

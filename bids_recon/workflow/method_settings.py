@@ -13,9 +13,21 @@ from bids_recon.weights.store import find_weight
 # Fields of their own in `MethodOptions`; the others are settings of single methods.
 _OWN = ("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale")
 # Settings of single methods, under the names of their options.
-_OF_METHODS = ("n_components", "image_size", "encoder", "layers", "norm_correction")
+_OF_METHODS = ("n_components", "image_size", "encoder", "layers", "norm_correction", "vdvae_latents")
 # Those that decoding does not depend on: the group level may choose others.
-DRAWING = ("generator", "optimiser", "iterations", "layer_order")
+DRAWING = (
+    *("generator", "optimiser", "iterations", "layer_order"),
+    *(
+        "vdvae_guess",
+        "ablate",
+        "strength",
+        "guidance_scale",
+        "text_strength",
+        "steps",
+        "vd_start",
+        "precision",
+    ),
+)
 
 
 def method_options(settings: Settings) -> MethodOptions:
@@ -66,7 +78,7 @@ def options_of(sidecar: Mapping[str, Any], settings: Settings) -> MethodOptions:
     extra = dict(sidecar["MethodOptions"])
     own = {name: extra.pop(name, None) for name in _OWN}
     own["alpha"] = tuple(own["alpha"] or ())
-    drawing = {name: value for name in DRAWING if (value := getattr(settings, name)) is not None}
+    drawing = {name: value for name in DRAWING if (value := getattr(settings, name)) not in (None, ())}
     return MethodOptions(
         **own,
         legacy_test_statistics=sidecar["LegacyTestStatistics"],

@@ -161,9 +161,10 @@ def _key(
             "trials": responses.trials[["session", "task", "run", "stimulus_id", "set"]].to_json(),
             "folds": [(fold.train, fold.test) for fold in decoding.split.folds],
             "pictures": {
-                name: fingerprint(path) if (path := plan.stimuli.path(name)) else name
+                name: fingerprint(path) if (path := plan.stimuli.file(name)) else name
                 for name in decoding.split.stimuli
             },
+            "captions": plan.stimuli.captions(decoding.split.stimuli),
             "extra": [fingerprint(path) for path in extra],
             "method": decoding.method,
             "roi_pictures": settings.roi_pictures,
@@ -230,6 +231,7 @@ def _sidecar(
         "Simulated": plan.simulated,
         "StimulusSpec": _spec_to_load_again(settings, plan),
         "Stimuli": [str(folder.absolute()) for folder in settings.stimuli],
+        "Captions": [str(file.absolute()) for file in plan.captions],
         "Split": decoding.split.rule,
         "Folds": {fold.name: {"train": len(fold.train), "test": {k: len(v) for k, v in fold.test.items()}}
                   for fold in decoding.split.folds},

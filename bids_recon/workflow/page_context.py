@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import bids_recon
 from bids_recon.config import Settings
-from bids_recon.methods.registry import make_method, method_class
+from bids_recon.methods.registry import make_method
 from bids_recon.metrics.catalogue import METRICS
 from bids_recon.report.content import RunContext
 from bids_recon.workflow.prepared import PreparedBold
@@ -74,18 +74,13 @@ def _by_method(shuffles: Mapping[str, Sequence[int]]) -> str:
     return ", ".join(f"{method} {number}" for method, number in shown.items())
 
 
-def _of_search(settings: Settings) -> Mapping[str, str]:
-    """How pictures are found, where a method finds them by optimisation."""
-    if all(method_class(method).quick_render for method in settings.method):
-        return {}
-    own = "the method's own"
-    return {
-        "encoder": settings.encoder or own,
-        "layers": ", ".join(settings.layers) or "all",
-        "generator": settings.generator or own,
-        "optimiser": settings.optimiser or own,
-        "iterations": str(settings.iterations or own),
-    }
+def _shown(choices: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Options of single methods, as they were taken."""
+    shown = {}
+    for name, value in (pair for one in choices for pair in one.items()):
+        listed = ", ".join(value) if isinstance(value, list) else str(value)
+        shown[name.replace("_", " ")] = listed or "nothing"
+    return shown
 
 
 def run_context(
@@ -97,12 +92,14 @@ def run_context(
     split: str,
     source: str,
     shuffles: Mapping[str, Sequence[int]],
+    choices: Iterable[Mapping[str, Any]] = (),
     prepared: PreparedBold | None = None,
     warnings: Sequence[str],
 ) -> RunContext:
     """Facts for the head and the foot of a report.
 
     `shuffles` are those behind the floor, of each person by method; empty when nothing was decoded.
+    `choices` are those of each method (`Method.choices`).
     """
     simulated = bool(description.get("Simulated"))
     responses = (
@@ -138,7 +135,7 @@ def run_context(
         "estimator": settings.glm if source == "bold" else "responses were read",
         "test trials": "averaged by picture" if settings.average_trials else "one by one",
         **({"shuffles": _by_method(shuffles)} if shuffles else {}),
-        **(_of_search(settings) if shuffles else {}),
+        **(_shown(choices) if shuffles else {}),
         "seed": str(settings.seed),
     }
     return RunContext(

@@ -26,6 +26,7 @@ from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.requests import resolve_regions
+from bids_recon.workflow.caption_files import caption_files, check_captions, with_captions
 from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root, plain_space
 from bids_recon.workflow.missing import Missing, missing_images, missing_pictures
 from bids_recon.workflow.region_requests import sort_requests
@@ -64,6 +65,8 @@ class ParticipantPlan:
         Of the data set.
     earlier : dict of str to EarlierFit
         Decoders of an earlier run, by method; empty when this run fits its own.
+    captions : tuple of Path
+        Files of captions.
     anatomy : Anatomy
         What raw BOLD is aligned to; empty when it is not preprocessed here.
     fmriprep : dict of str to FmriprepRun
@@ -85,6 +88,7 @@ class ParticipantPlan:
     warnings: tuple[str, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict)
     earlier: Mapping[str, EarlierFit] = field(default_factory=dict)
+    captions: tuple[Path, ...] = ()
     anatomy: Anatomy = field(default_factory=Anatomy)
     fmriprep: Mapping[str, FmriprepRun] = field(default_factory=dict)
 
@@ -148,6 +152,8 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
         missing = missing_images(read, prepared, anatomy)
     stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
+    captions = caption_files(settings, spec)
+    stimuli = with_captions(stimuli, captions)
     split, audit = None, None
     earlier = read_earlier_fits(settings, subject)
     undivided = settings.responses_only and not (settings.split or spec.split or settings.decoders)
@@ -175,6 +181,8 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             trained_before=_trained_before(earlier) if earlier else None,
         )
         missing += missing_pictures(stimuli, split)
+        if not settings.responses_only:
+            warnings += check_captions(settings.method, stimuli, split.stimuli, captions)
     masks = find_masks(settings.bids_dir, subject, settings.derivatives)
     requests = sort_requests(settings.roi)
     # Masks of atlases are made later; with them alone, no other region is meant.
@@ -207,6 +215,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         warnings=tuple(dict.fromkeys(warnings)),
         description=description,
         earlier=earlier,
+        captions=captions,
         anatomy=anatomy,
         fmriprep=prepared,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import bids_recon
 from bids_recon.dataset.stimuli import picture_hash
 from bids_recon.errors import DataError, MissingInputError
-from bids_recon.latents.base import Image, LatentSpace
+from bids_recon.latents.base import Captions, Image, LatentSpace
 from bids_recon.methods.base import Decoder, Method
 from bids_recon.methods.seeds import picture_seed
 from bids_recon.outputs.atomic import write_safetensors
@@ -47,7 +47,7 @@ class RememberedPictures(Method):
         described = {
             "version": bids_recon.__version__,
             "method": f"{type(method).__module__}.{type(method).__qualname__}",
-            "options": extra,
+            "options": extra | method.choices,
             "seed": method.options.seed,
             "spaces": {name: space.identity for name, space in method.latent_spaces.items()},
             "state": {
@@ -58,18 +58,25 @@ class RememberedPictures(Method):
         text = json.dumps(described, sort_keys=True, default=str)
         self._key = hashlib.sha256(text.encode()).digest()
 
-    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
+    def fit_latent_spaces(
+        self,
+        images: Sequence[Image],
+        extra_images: Sequence[Image] = (),
+        captions: Captions | None = None,
+    ) -> None:
         """As the method does."""
-        self._method.fit_latent_spaces(images, extra_images)
+        self._method.fit_latent_spaces(images, extra_images, captions)
 
     @property
     def latent_spaces(self) -> dict[str, LatentSpace]:
         """Those of the method."""
         return self._method.latent_spaces
 
-    def encode(self, images: Sequence[Image], spaces: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def encode(
+        self, images: Sequence[Image], spaces: Sequence[str], captions: Captions | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """As the method does."""
-        return self._method.encode(images, spaces)
+        return self._method.encode(images, spaces, captions)
 
     def make_decoder(self, space: str) -> Decoder:
         """As the method does."""
@@ -116,18 +123,22 @@ class RememberedPictures(Method):
             keys.append(digest.hexdigest())
         return self._drawn(keys, draw)
 
-    def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    def ceiling(
+        self, images: Sequence[Image], seeds: NDArray[np.uint64], captions: Captions | None = None
+    ) -> NDArray[np.uint8]:
         """Pictures of the method from true latents, drawn now or before."""
 
         def draw(rows: list[int]) -> tuple[NDArray[np.uint8], dict[int, NDArray[np.uint8]]]:
-            return self._method.ceiling([images[row] for row in rows], seeds[rows]), {}
+            own = None if captions is None else [captions[row] for row in rows]
+            return self._method.ceiling([images[row] for row in rows], seeds[rows], own), {}
 
-        keys = [
-            hashlib.sha256(
-                self._key + b"ceiling" + int(seed).to_bytes(8, "big") + picture_hash(images[row]).encode()
-            ).hexdigest()
-            for row, seed in enumerate(seeds)
-        ]
+        keys = []
+        for row, seed in enumerate(seeds):
+            digest = hashlib.sha256(self._key + b"ceiling" + int(seed).to_bytes(8, "big"))
+            digest.update(picture_hash(images[row]).encode())
+            if captions is not None:
+                digest.update(json.dumps(list(captions[row])).encode())
+            keys.append(digest.hexdigest())
         return np.stack([_read(file)[_PICTURE] for file in self._drawn(keys, draw)])
 
     def state(self) -> dict[str, NDArray[Any]]:

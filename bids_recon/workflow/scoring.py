@@ -278,7 +278,8 @@ def _render_ceiling(
     made = {}
     for fold, rows in first.groupby("fold", sort=False).groups.items():
         ids = [str(items["stimulus_id"].iloc[row]) for row in rows]
-        pictures = methods[str(fold)].ceiling(stimuli.images(ids), seeds[np.asarray(rows)])
+        images, captions = stimuli.images(ids), stimuli.captions(ids)
+        pictures = methods[str(fold)].ceiling(images, seeds[np.asarray(rows)], captions)
         made.update({(fold, name): picture for name, picture in zip(ids, pictures, strict=True)})
     return np.stack([made[key] for key in zip(items["fold"], items["stimulus_id"], strict=True)])
 

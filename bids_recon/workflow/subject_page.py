@@ -110,6 +110,7 @@ def write_subject_page(
             split=plan.split.rule if plan.split else "none",
             source=plan.source,
             shuffles={one.method: [one.decoded.n_shuffles] for one in methods},
+            choices=[next(iter(one.methods.values())).choices for one in methods],
             prepared=result.prepared,
             warnings=warnings,
         ),

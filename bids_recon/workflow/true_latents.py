@@ -38,6 +38,7 @@ class TrueLatents:
         key = (fold.identity, space, tuple(ids))
         if key not in self._known:
             method, images = self._methods[fold.name], self._stimuli.images(ids)
-            for name, latents in encode(method, space, images, self._folder).items():
+            captions = self._stimuli.captions(ids)
+            for name, latents in encode(method, space, images, self._folder, captions).items():
                 self._known[fold.identity, name, tuple(ids)] = latents
         return self._known[key]

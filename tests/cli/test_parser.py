@@ -81,9 +81,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 EXAMPLES = {
     "x": "participant-label session-label session-id task-id derivatives stimuli roi method stimulus-spec"
     " split bids-filter-file bids-database-dir extra-images work-dir config-file glm decoder decoders"
-    " space layers weights",
+    " space layers weights captions roi-mix eccentricity",
     "3": "n-components image-size n-shuffles nprocs nthreads n-cpus omp-nthreads seed random-seed mem mem-mb"
-    " hrf-shift alpha iterations batch-size",
+    " hrf-shift alpha iterations batch-size guidance-scale steps samples",
     "gcv": "alpha-selection",
     "target": "alpha-per",
     "none": "rescale noise-covariance preprocess nuisance generator norm-correction",
@@ -95,6 +95,12 @@ EXAMPLES = {
     "vgg19": "encoder",
     "lbfgs": "optimiser",
     "together": "layer-order",
+    "mean": "vdvae-latents vdvae-guess",
+    "vdvae": "ablate",
+    "0.5": "strength text-strength",
+    "published": "vd-start",
+    "float32": "precision",
+    "roi-optimal": "analyses",
 }
 SPELLED = {name: value.split() for value, names in EXAMPLES.items() for name in names.split()}
 
@@ -154,6 +160,9 @@ def test_memory(text: str, megabytes: int) -> None:
         *(("--n-components", value) for value in ("0", "-1", "2.5", "x", "²", "")),
         *(("--seed", value) for value in ("-1", "1.5", "²")),
         *(("--hrf-shift", value) for value in ("x", "nan", "inf")),
+        *(("--guidance-scale", value) for value in ("x", "nan", "inf")),
+        *(("--strength", value) for value in ("x", "nan", "-0.1", "1.5")),
+        ("--ablate", "text"),
         ("--on-leak", "ignore"),
         ("--zscore", "session"),
         ("--device", "tpu"),

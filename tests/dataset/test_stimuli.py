@@ -192,14 +192,15 @@ def test_set_is_ordered_and_reads_by_id(tmp_path: Path) -> None:
     pattern = np.array([[0, 255]], dtype=np.uint8)
     stimuli = StimulusSet(
         {
-            "b": Stimulus("b", path=file, category="dog", caption="A dog."),
+            "b": Stimulus("b", path=file, category="dog", captions=("A dog.",)),
             "a": Stimulus("a", pattern=pattern),
             "c": Stimulus("c", wanted="stimuli/c.png"),
         }
     )
     assert stimuli.ids == ("b", "a", "c")
     assert (stimuli.path("b"), stimuli.path("a")) == (file, None)
-    assert (stimuli.category("b"), stimuli.caption("b"), stimuli.category("a")) == ("dog", "A dog.", "")
+    assert (stimuli.category("b"), stimuli.category("a")) == ("dog", "")
+    assert stimuli.captions(["a", "b"]) == [(), ("A dog.",)]
     a, b = stimuli.images(["a", "b"])
     assert a.tolist() == [[[0, 0, 0], [255, 255, 255]]]
     np.testing.assert_array_equal(b, COLOURS)

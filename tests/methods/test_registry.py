@@ -19,7 +19,7 @@ def register(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
 
 def test_built_in_methods_need_no_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch)
-    assert registry.available_methods() == ("deep-recon", "eigenimage")
+    assert registry.available_methods() == ("brain-diffuser", "deep-recon", "eigenimage")
     method = registry.make_method("eigenimage", MethodOptions(extra={"n_components": 3}))
     assert isinstance(method, Eigenimage)
     assert method.options.extra["n_components"] == 3
@@ -27,7 +27,7 @@ def test_built_in_methods_need_no_installation(monkeypatch: pytest.MonkeyPatch) 
 
 def test_methods_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, ours="bids_recon.methods.eigenimage:Eigenimage", eigenimage="nowhere:Nothing")
-    assert registry.available_methods() == ("deep-recon", "eigenimage", "ours")
+    assert registry.available_methods() == ("brain-diffuser", "deep-recon", "eigenimage", "ours")
     assert isinstance(registry.make_method("ours"), Eigenimage)
     assert isinstance(registry.make_method("eigenimage"), Eigenimage)
 

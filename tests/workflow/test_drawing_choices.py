@@ -9,7 +9,7 @@ import pytest
 
 from bids_recon.config import Settings
 from bids_recon.errors import UsageError
-from bids_recon.workflow.drawing_choices import check_features, drawing_record
+from bids_recon.workflow.drawing_choices import check_settled, drawing_record
 
 FILE = Path("out/sub-01_decoder.json")
 
@@ -19,20 +19,39 @@ def settings(**more: Any) -> Settings:
 
 
 def sidecar(**options: Any) -> dict[str, Any]:
-    return {"MethodOptions": options}
+    return {"MethodOptions": options, "LegacyTestStatistics": False, "Seed": 0}
 
 
 def test_the_record_has_what_belongs_to_drawing() -> None:
     chosen = settings(generator="waves", iterations=50, layers=("conv1_1", "fc6"), encoder="vgg19")
-    assert drawing_record("deep-recon", chosen) == {
+    assert drawing_record("deep-recon", sidecar(), chosen) == {
         "generator": "waves",
-        "optimiser": None,
+        "optimiser": "lbfgs",
         "iterations": 50,
-        "layer_order": None,
+        "layer_order": "together",
         "layers": ["conv1_1", "fc6"],
     }
-    assert drawing_record("deep-recon", settings())["layers"] is None
-    assert drawing_record("eigenimage", chosen) == {}
+    decoded = sidecar(layers=["fc6", "fc7"])
+    assert drawing_record("deep-recon", decoded, settings())["layers"] == ["fc6", "fc7"]
+    assert drawing_record("eigenimage", sidecar(), chosen) == {}
+
+
+def test_the_record_of_a_diffusion() -> None:
+    chosen = settings(ablate=("clip-text",), steps=20, strength=0.5, device="cpu")
+    assert drawing_record("brain-diffuser", sidecar(vdvae_latents="sample"), chosen) == {
+        "vdvae_guess": "sample",
+        "ablate": ["clip-text"],
+        "strength": 0.5,
+        "guidance_scale": 7.5,
+        "text_strength": 0.4,
+        "steps": 20,
+        "vd_start": "published",
+        "precision": "float32",
+    }
+    with pytest.raises(UsageError, match="--vdvae-latents sample, and --vdvae-latents mean"):
+        check_settled(
+            settings(vdvae_latents="mean"), "brain-diffuser", sidecar(vdvae_latents="sample"), file=FILE
+        )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +64,7 @@ def test_the_record_has_what_belongs_to_drawing() -> None:
     ],
 )
 def test_options_that_say_what_was_decoded(given: dict[str, str], decoded: dict[str, Any]) -> None:
-    check_features(settings(**given), "deep-recon", sidecar(**decoded), file=FILE)
+    check_settled(settings(**given), "deep-recon", sidecar(**decoded), file=FILE)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +82,6 @@ def test_options_that_say_what_was_decoded(given: dict[str, str], decoded: dict[
 def test_options_that_decoding_has_settled(
     given: dict[str, str], decoded: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"{FILE}: features were decoded with {words}"):
-        check_features(settings(**given), "deep-recon", sidecar(**decoded), file=FILE)
-    check_features(settings(**given), "eigenimage", sidecar(**decoded), file=FILE)
+    with pytest.raises(UsageError, match=f"{FILE}: latents were decoded with {words}"):
+        check_settled(settings(**given), "deep-recon", sidecar(**decoded), file=FILE)
+    check_settled(settings(**given), "eigenimage", sidecar(**decoded), file=FILE)

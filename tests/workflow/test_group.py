@@ -40,7 +40,7 @@ class Layer:
     def __init__(self, encoder: str) -> None:
         self.identity = encoder
 
-    def encode(self, images: Sequence[NDArray[np.uint8]], **_: Any) -> NDArray[np.float32]:
+    def encode(self, images: Sequence[NDArray[np.uint8]], *_: Any, **__: Any) -> NDArray[np.float32]:
         quarters = [image[::4, ::4, 0].ravel()[:4] for image in images]
         return np.stack(quarters).astype(np.float32)
 
@@ -57,7 +57,7 @@ class Plain(Method):
     def latent_spaces(self) -> dict[str, Any]:
         return {"z": Layer(str(self.options.extra["encoder"]))}
 
-    def fit_latent_spaces(self, images: Any, extra_images: Any = ()) -> None:
+    def fit_latent_spaces(self, images: Any, extra_images: Any = (), captions: Any = None) -> None:
         raise AssertionError("nothing is fitted at the group level")
 
     def make_decoder(self, space: str) -> Any:

@@ -7,17 +7,24 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bids_recon.config import Settings
+from bids_recon.methods.base import MethodOptions
+from bids_recon.methods.registry import make_method
 from bids_recon.report.content import RunContext
 from bids_recon.workflow.page_context import run_context
 
 BOTH = ("eigenimage", "deep-recon")
 
 
-def context(settings: Settings, shuffles: Mapping[str, Sequence[int]]) -> RunContext:
+def context(
+    settings: Settings,
+    shuffles: Mapping[str, Sequence[int]],
+    choices: Sequence[Mapping[str, Any]] = (),
+) -> RunContext:
     return run_context(
         settings,
         "command",
@@ -26,6 +33,7 @@ def context(settings: Settings, shuffles: Mapping[str, Sequence[int]]) -> RunCon
         split="kfold:3",
         source="bold",
         shuffles=shuffles,
+        choices=choices,
         warnings=[],
     )
 
@@ -59,8 +67,13 @@ def test_no_page_says_none(method: tuple[str, ...], responses_only: bool) -> Non
 
 
 def test_pages_say_how_pictures_are_found() -> None:
-    chosen = settings(method=BOTH, encoder="vgg19", layers=("fc6", "fc7"), generator="relu7", iterations=50)
-    shown = context(chosen, {name: [2] for name in BOTH}).settings
-    names = ("encoder", "layers", "generator", "optimiser", "iterations")
-    assert [shown[name] for name in names] == ["vgg19", "fc6, fc7", "relu7", "the method's own", "50"]
+    extra = {"encoder": "vgg19", "layers": ("fc6", "fc7"), "generator": "relu7", "iterations": 50}
+    choices = [
+        make_method("eigenimage").choices,
+        make_method("deep-recon", MethodOptions(extra=extra)).choices,
+    ]
+    shown = context(settings(method=BOTH), {name: [2] for name in BOTH}, choices).settings
+    names = ("encoder", "layers", "generator", "optimiser", "layer order", "iterations")
+    wanted = ["vgg19", "fc6, fc7", "relu7", "gradient-descent", "together", "50"]
+    assert [shown[name] for name in names] == wanted
     assert not set(names) & set(context(settings(), {"eigenimage": [20]}).settings)

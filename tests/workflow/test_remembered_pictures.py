@@ -49,7 +49,9 @@ class Painter(Method):
         self.ceilings: list[int] = []
         self.fails_from: int | None = None
 
-    def fit_latent_spaces(self, images: Sequence[Image], extra_images: Sequence[Image] = ()) -> None:
+    def fit_latent_spaces(
+        self, images: Sequence[Image], extra_images: Sequence[Image] = (), captions: Any = None
+    ) -> None:
         self.norm = float(len(images))
 
     @property
@@ -75,7 +77,9 @@ class Painter(Method):
         pictures[:, 0, 0, 0] = (seeds % np.uint64(251)).astype(np.uint8)
         return pictures, {number: pictures // np.uint8(number + 1) for number in STEPS}
 
-    def ceiling(self, images: Sequence[Image], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    def ceiling(
+        self, images: Sequence[Image], seeds: NDArray[np.uint64], captions: Any = None
+    ) -> NDArray[np.uint8]:
         self.ceilings.append(len(seeds))
         return np.stack([image[:SIZE, :SIZE] for image in images])
 

@@ -84,7 +84,7 @@ class AsItIs(Method):
         self.spaces = {name: Pixels(gain) for name in spaces}
         self.drawn: list[int] = []
 
-    def fit_latent_spaces(self, images, extra_images=()) -> None: ...
+    def fit_latent_spaces(self, images, extra_images=(), captions=None) -> None: ...
 
     @property
     def latent_spaces(self):

@@ -1,0 +1,73 @@
+"""Captions of a run: where they are taken from, and what happens when some are missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_recon.config import Settings
+from bids_recon.dataset.stimuli import Stimulus, StimulusSet
+from bids_recon.dataset.stimulus_spec import load_stimulus_spec
+from bids_recon.errors import DataError
+from bids_recon.workflow.caption_files import caption_files, check_captions, with_captions
+
+SPEC = load_stimulus_spec()
+
+
+def pictures(folder: Path) -> StimulusSet:
+    return StimulusSet(
+        {name: Stimulus(name, path=folder / "stimuli" / f"{name}.png") for name in ("a", "b")}
+        | {"c": Stimulus("c", image_id="17")}
+    )
+
+
+def table(file: Path, *rows: tuple[str, str]) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["stim_file\tcaption", *("\t".join(row) for row in rows)]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    return Settings(folder, folder / "out", **more)
+
+
+def test_where_captions_are_taken_from(tmp_path: Path) -> None:
+    assert caption_files(settings(tmp_path), SPEC) == ()
+    own = table(tmp_path / "stimuli" / "captions.tsv", ("a.png", "a dog"))
+    other = table(tmp_path / "more.tsv", ("a.png", "a cat"))
+    assert caption_files(settings(tmp_path), SPEC) == (own,)
+    assert caption_files(settings(tmp_path), SPEC, [str(other)]) == (other,)
+    assert caption_files(settings(tmp_path, captions=(other,)), SPEC, [str(own)]) == (other,)
+
+
+def test_captions_reach_their_pictures(tmp_path: Path) -> None:
+    own = table(tmp_path / "c.tsv", ("a.png", "a dog"), ("stimuli/b.png", "a cat"), ("a.png", "a pet"))
+    coco = tmp_path / "coco.json"
+    coco.write_text(json.dumps({"annotations": [{"image_id": 17, "caption": "a bus"}]}))
+    found = with_captions(pictures(tmp_path), [own, coco])
+    assert found.captions(["b", "a", "c"]) == [("a cat",), ("a dog", "a pet"), ("a bus",)]
+    assert with_captions(pictures(tmp_path), []).captions(["a"]) is None
+    # What was changed since is read again.
+    table(own, ("a.png", "a wolf in the snow"))
+    assert with_captions(pictures(tmp_path), [own]).captions(["a"]) == [("a wolf in the snow",)]
+
+
+def test_captions_are_there_for_all_or_for_none(tmp_path: Path) -> None:
+    ids = ("a", "b")
+    bare = pictures(tmp_path)
+    assert check_captions(["eigenimage"], bare, ids, []) == []
+    (warning,) = check_captions(["brain-diffuser"], bare, ids, [])
+    assert "brain-diffuser decodes and draws without clip-text" in warning
+    own = table(tmp_path / "c.tsv", ("a.png", "a dog"))
+    some = with_captions(bare, [own])
+    assert check_captions(["eigenimage"], some, ids, [own]) == []
+    assert check_captions(["brain-diffuser"], some, ("a",), [own]) == []
+    with pytest.raises(DataError, match=rf"{own}: 1 of 2 pictures have no caption: b"):
+        check_captions(["brain-diffuser"], some, ids, [own])
+    strangers = with_captions(bare, [table(tmp_path / "d.tsv", ("z.png", "a zebra"))])
+    (warning,) = check_captions(["brain-diffuser"], strangers, ids, [tmp_path / "d.tsv"])
+    assert "d.tsv knows none of the pictures" in warning
