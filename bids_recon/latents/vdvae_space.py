@@ -71,7 +71,7 @@ class VdvaeSpace:
     Raises
     ------
     ValueError
-        When `draw` is neither.
+        When `draw` is neither of them.
     """
 
     name = "vdvae"
@@ -98,7 +98,15 @@ class VdvaeSpace:
         captions: Captions | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Latents (n, 91168) of pictures, read a few at a time; written to `out` when it is given."""
+        """Latents (n, 91168) of pictures, read a few at a time; written to `out` when it is given.
+
+        Captions are not used.
+
+        Raises
+        ------
+        ValueError
+            When a picture is not (height, width, 3) uint8.
+        """
         del captions
         latents = np.empty((len(images), *self.shape), np.float32) if out is None else out
         network, device = self._loaded.network, self._loaded.device
@@ -142,7 +150,7 @@ class VdvaeSpace:
         Raises
         ------
         ValueError
-            When `guess` is neither, or the numbers of latents and seeds differ.
+            When `guess` is neither of them, or the numbers of latents and seeds differ.
         """
         if guess not in GUESSES:
             raise ValueError(f"first guesses are one of {GUESSES}, not '{guess}'")
