@@ -1,4 +1,4 @@
-"""CLIP of a published folder: tokenizer, loading, what pictures become, and the two latent spaces."""
+"""CLIP of a published folder: loading, what pictures become, and the two latent spaces."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from tiny_clip import (
     END,
-    MERGES,
     NEW_TEXT_CONFIG,
     OLD_TEXT_CONFIG,
     START,
     VISION_CONFIG,
     VOCABULARY,
     WIDTH,
+    by_hand,
     random_text,
     random_vision,
+    tokenizer_files,
     write_tiny_clip,
 )
 
@@ -31,7 +32,6 @@ from bids_recon.latents import clip_text, clip_vision
 from bids_recon.latents.base import LatentSpace
 from bids_recon.latents.clip_encoders import ClipText, ClipVision, load_clip_text, load_clip_vision
 from bids_recon.latents.clip_text import ClipTextSpace
-from bids_recon.latents.clip_tokenizer import ClipTokenizer
 from bids_recon.latents.clip_vision import ClipVisionSpace
 from bids_recon.models.clip import normalised_image_tokens, normalised_text_tokens
 
@@ -57,59 +57,6 @@ def vision(folder: Path) -> ClipVision:
 
 def noise(n: int, height: int = 40, width: int = 40, seed: int = 0) -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8))
-
-
-def tokenizer_files(folder: Path) -> tuple[Path, Path]:
-    home = folder / "versatile-diffusion" / "tokenizer"
-    return home / "vocab.json", home / "merges.txt"
-
-
-def by_hand(*pieces: str) -> list[int]:
-    numbers = [VOCABULARY[piece] for piece in (START, *pieces, END)]
-    return numbers + [VOCABULARY[END]] * (77 - len(numbers))
-
-
-def test_texts_become_numbers_by_the_merges_between_a_start_and_an_end(folder: Path) -> None:
-    tokenizer = ClipTokenizer(*tokenizer_files(folder), 77)
-    texts = ["A  CAT, dogs.", "", "a catdog\n", "do ca t"]
-    expected = [
-        by_hand("a</w>", "cat</w>", ",</w>", "do", "g", "s</w>", ".</w>"),
-        by_hand(),
-        by_hand("a</w>", "ca", "t", "dog</w>"),
-        by_hand("d", "o</w>", "c", "a</w>", "t</w>"),
-    ]
-    found = tokenizer.numbers(texts)
-    assert found.dtype == torch.int64
-    np.testing.assert_array_equal(found.numpy(), expected)
-    assert (tokenizer.end, tokenizer.highest) == (VOCABULARY[END], len(VOCABULARY) - 1)
-
-
-def test_long_texts_are_cut_but_keep_their_end(folder: Path) -> None:
-    found = ClipTokenizer(*tokenizer_files(folder), 77).numbers(["cat " * 100, "cat " * 75])
-    expected = [VOCABULARY[START], *[VOCABULARY["cat</w>"]] * 75, VOCABULARY[END]]
-    np.testing.assert_array_equal(found.numpy(), [expected, expected])
-
-
-@pytest.mark.parametrize(
-    ("vocabulary", "merges", "problem"),
-    [
-        ("[1, 2]", None, "vocab.json: should hold a JSON object"),
-        (json.dumps({**VOCABULARY, "a": "b"}), None, "vocab.json: has a token whose number is none"),
-        (json.dumps({START: 0, "a": 1}), None, r"vocab.json: lacks the token <\|endoftext\|>"),
-        (None, "#version: 0.2\nc a\nca t </w>\n", "merges.txt: line 3 has 3 tokens in place of 2"),
-        (None, "c a\nca n\n", "merges.txt: puts together 'ca n'"),
-        (None, b"\xff\xfe", "merges.txt: is no text"),
-    ],
-)
-def test_damaged_tokenizers_are_named(
-    tmp_path: Path, vocabulary: str | None, merges: str | bytes | None, problem: str
-) -> None:
-    files = tmp_path / "vocab.json", tmp_path / "merges.txt"
-    files[0].write_text(json.dumps(VOCABULARY) if vocabulary is None else vocabulary)
-    content = "\n".join(" ".join(pair) for pair in MERGES) if merges is None else merges
-    files[1].write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=problem):
-        ClipTokenizer(*files, 77)
 
 
 @pytest.mark.parametrize("config", [OLD_TEXT_CONFIG, NEW_TEXT_CONFIG], ids=["of 2022", "of today"])
@@ -217,9 +164,9 @@ def test_encoders_are_loaded_once_and_again_when_a_file_has_changed(tmp_path: Pa
         ("text_encoder", {"hidden_size": "wide"}, "config.json: is no configuration of this network"),
         ("text_encoder", {"hidden_act": "none such"}, "none such"),
         ("text_encoder", {"model_type": "bert"}, "'bert', not of a 'clip_text_model'"),
-        ("text_encoder", {"eos_token_id": 5}, "config.json: takes token 5 for the end of a text, but .* 61"),
+        ("text_encoder", {"eos_token_id": 5}, "config.json: takes token 5 for the end of a text, but .* 62"),
         ("text_encoder", {"eos_token_id": None}, "takes token None"),
-        ("text_encoder", {"vocab_size": 61}, "pytorch_model.bin: does not fit .*other shapes"),
+        ("text_encoder", {"vocab_size": 62}, "pytorch_model.bin: does not fit .*other shapes"),
         ("image_encoder", {"image_size": "large"}, "config.json: is no configuration of this network"),
         ("image_encoder", {"num_hidden_layers": 3}, "pytorch_model.bin: does not fit .*lacks"),
     ],
@@ -237,7 +184,7 @@ def test_configurations_that_do_not_fit_are_named(
 def test_a_tokenizer_with_more_tokens_than_the_network_is_refused(tmp_path: Path) -> None:
     file = tokenizer_files(write_tiny_clip(tmp_path))[0]
     file.write_text(json.dumps({**VOCABULARY, START: VOCABULARY[END], END: VOCABULARY[END] + 1}))
-    with pytest.raises(DataError, match="has 62 tokens, but the tokenizer numbers them up to 62"):
+    with pytest.raises(DataError, match="has 63 tokens, but the tokenizer numbers them up to 63"):
         load_clip_text(CPU, tmp_path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-MERGES = (("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>"))
+MERGES = (("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>"), ("o", "g</w>"))
 _LETTERS = string.ascii_lowercase + ".,"
 _TOKENS = [
     *_LETTERS,
@@ -120,3 +120,15 @@ def write_tiny_clip(
     lines = ["#version: 0.2", *(" ".join(pair) for pair in MERGES), ""]
     (home / "tokenizer" / "merges.txt").write_text("\n".join(lines))
     return folder
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, Path]:
+    """Vocabulary and merges of what `write_tiny_clip` wrote."""
+    home = folder / "versatile-diffusion" / "tokenizer"
+    return home / "vocab.json", home / "merges.txt"
+
+
+def by_hand(*pieces: str) -> list[int]:
+    """Numbers of a text that falls into some pieces, as the text encoder reads them."""
+    numbers = [VOCABULARY[piece] for piece in (START, *pieces, END)]
+    return numbers + [VOCABULARY[END]] * (77 - len(numbers))
