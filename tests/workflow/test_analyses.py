@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from bids_recon.analysis.roi_weights import strength_percentiles, weight_strength
+from bids_recon.config import Settings
 from bids_recon.dataset.splits import Fold, make_split, parse_split
 from bids_recon.dataset.stimuli import Stimulus, StimulusSet
 from bids_recon.errors import DataError, UsageError
@@ -31,9 +32,11 @@ from bids_recon.workflow.analyses import (
     choose_regions,
 )
 from bids_recon.workflow.analysis_files import read_synthetic_latents, remove_analyses
+from bids_recon.workflow.analysis_stage import regions_to_analyse, run_analyses, true_training_latents
 from bids_recon.workflow.decoding import DecodingPlan, decode, rebuild_methods
 from bids_recon.workflow.group_analyses import analyse_group
 from bids_recon.workflow.latents_store import read_decoded, write_decoded
+from bids_recon.workflow.responses import ResponseResult
 from bids_recon.workflow.stage_cache import StageCache
 
 N_TRAIN, N_TEST, N_VOXELS, SIZE = 30, 4, 60, 8
@@ -63,6 +66,8 @@ class Person:
     options: MethodOptions
     cache: StageCache
     folds: tuple[Fold, ...]
+    responses: Responses
+    plan: DecodingPlan
 
     def analyse(self, *analyses: str, mixes: tuple[str, ...] = (), key: str = "key") -> list[str]:
         regions = choose_regions(mixes, self.fitted.voxels)
@@ -92,7 +97,8 @@ def person(tmp_path: Path) -> Decode:
         trials, folds = make_split(trials, parse_split(rule))
         made = MethodOptions(device="cpu", extra={"image_size": SIZE, "n_components": 10}, **options)
         plan = DecodingPlan("eigenimage", made, folds, stimuli, zscore="all", n_shuffles=1)
-        decoded, _ = decode(Responses(data.astype(np.float32), trials, VOXELS), plan)
+        responses = Responses(data.astype(np.float32), trials, VOXELS)
+        decoded, _ = decode(responses, plan)
         sidecar = {
             "Simulated": True,
             "TrainingPictures": {fold.name: dict.fromkeys(fold.train, "") for fold in folds.folds},
@@ -107,7 +113,7 @@ def person(tmp_path: Path) -> Decode:
             return methods[fold].latent_spaces[space].encode(stimuli.images(train[fold]))
 
         fitted = FittedMethod(out, subject, "eigenimage", VOXELS, decoded, sidecar, methods, training_latents)
-        return Person(fitted, made, StageCache(tmp_path / "work", subject), folds.folds)
+        return Person(fitted, made, StageCache(tmp_path / "work", subject), folds.folds, responses, plan)
 
     return decode_and_write
 
@@ -185,6 +191,45 @@ def test_strengths_are_means_over_folds_and_patterns_are_of_the_first(person):
     found = read_synthetic_latents(one.fitted.output_dir, "01", "eigenimage")
     assert found is not None and found.fold == names[0]
     assert found.identity == one.fitted.decoded.folds[0].identity
+
+
+@pytest.mark.parametrize("split", ["fixed", "kfold:3"])
+def test_the_stage_of_a_run(person, tmp_path, split):
+    one = person(split=split)
+    out = one.fitted.output_dir
+    result = ResponseResult(one.responses, pd.DataFrame(), [], "all")
+    settings = Settings(tmp_path / "ds", out, work_dir=tmp_path / "work")
+    plan, methods = one.plan, one.fitted.methods
+    assert regions_to_analyse(settings, "01", result) is None
+    assert run_analyses(settings, result, plan, methods, None, one.cache, "k") == []
+    asked = replace(settings, analyses=ANALYSES, roi_mix=("near=ecc0-0.5 & V1",))
+    with pytest.raises(UsageError, match=r"no region 'ecc0-0\.5'"):
+        regions_to_analyse(asked, "01", result)
+    degrees = np.zeros((N_VOXELS + 2, 1, 1), dtype=np.float32)
+    degrees[21:] = 0.2
+    folder = tmp_path / "ds" / "derivatives" / "prf" / "sub-01"
+    folder.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(degrees, np.eye(4)), folder / "sub-01_eccentricity.nii.gz")
+    regions = regions_to_analyse(asked, "01", result)
+    assert regions is not None and np.flatnonzero(regions.members["near"]).tolist() == list(range(20, 30))
+    assert run_analyses(asked, result, plan, methods, regions, one.cache, "k") == [
+        "Analyses: near has 10 voxels."
+    ]
+    found = read_synthetic_latents(out, "01", "eigenimage")
+    assert found is not None and found.regions["roi"].tolist() == ["near"]
+    # Norms are those of the training pictures of the first fold, kept by decoding or encoded again.
+    for encoded in (plan.encoded, {}):
+        name = one.fitted.decoded.folds[0].name
+        true = true_training_latents(
+            one.responses, replace(plan, encoded=encoded), methods[name], name, "eigenimage"
+        )
+        assert len(true) == (N_TRAIN if split == "fixed" else len(one.folds[0].train))
+        norm = np.linalg.norm(true - true.mean(axis=0), axis=1).mean()
+        assert float(found.norms["eigenimage"]) == pytest.approx(norm, rel=1e-4)
+    earlier = replace(asked, decoders=tmp_path)
+    assert regions_to_analyse(earlier, "01", result) is None
+    (warning,) = run_analyses(earlier, result, plan, methods, None, one.cache, "k")
+    assert warning == "eigenimage was not analysed: its decoders were fitted by another run."
 
 
 def test_what_is_done_is_not_done_again(person, monkeypatch):
