@@ -225,12 +225,20 @@ def read_coco_ids(release: NsdRelease, design: NsdDesign) -> pd.Series[str]:
     return ids.rename("coco_id")
 
 
-def nsd_stimuli(release: NsdRelease, ids: Iterable[str]) -> StimulusSet:
-    """Pictures by stimulus id, in the order given; each is read when it is asked for."""
+def nsd_stimuli(release: NsdRelease, ids: Iterable[str], coco_ids: pd.Series[str]) -> StimulusSet:
+    """Pictures by stimulus id, in the order given; each is read when it is asked for.
+
+    Captions are found by COCO's id (see `read_coco_ids`).
+    """
     file = release.pictures
     return StimulusSet(
         {
-            name: Stimulus(name, wanted=str(file), brick=(file, BRICK, int(name.removeprefix(_STEM)) - 1))
+            name: Stimulus(
+                name,
+                wanted=str(file),
+                brick=(file, BRICK, int(name.removeprefix(_STEM)) - 1),
+                image_id=str(coco_ids[name]),
+            )
             for name in dict.fromkeys(ids)
         }
     )

@@ -86,6 +86,10 @@ def read_nsd_source(settings: Settings, subject: str, spec: StimulusSpec) -> Nsd
             file=release.root,
             remedy=f"There are {', '.join(COMPLETED)}.",
         )
+    if "betas" in settings.derivatives:
+        raise UsageError(
+            f"--derivatives {NSD} and betas both give responses", remedy="Give one of them, run by run."
+        )
     if settings.task_id and TASK not in settings.task_id:
         raise NothingSelectedError(
             f"the responses of NSD are of the task {TASK} only",
@@ -99,8 +103,10 @@ def read_nsd_source(settings: Settings, subject: str, spec: StimulusSpec) -> Nsd
         )
     design = read_design(release.design)
     sessions = choose_sessions(release, design, subject, spec, settings.session_label)
-    trials = nsd_trials(design, read_coco_ids(release, design), subject, sessions)
-    return NsdSource(trials, nsd_stimuli(release, trials["stimulus_id"]), nsd_masks(release, subject))
+    coco_ids = read_coco_ids(release, design)
+    trials = nsd_trials(design, coco_ids, subject, sessions)
+    stimuli = nsd_stimuli(release, trials["stimulus_id"], coco_ids)
+    return NsdSource(trials, stimuli, nsd_masks(release, subject))
 
 
 def nsd_voxels(
@@ -123,11 +129,10 @@ def nsd_responses(
     return read_nsd_responses(_release(settings), subject, trials, voxels)
 
 
-def nsd_coco_ids(settings: Settings, ids: Iterable[str]) -> dict[str, str]:
-    """COCO's id of pictures, by stimulus id, to find captions by."""
+def nsd_pictures(settings: Settings, ids: Iterable[str]) -> StimulusSet:
+    """Pictures by stimulus id, for the group level."""
     release = _release(settings)
-    known = read_coco_ids(release, read_design(release.design))
-    return {name: str(known[name]) for name in ids}
+    return nsd_stimuli(release, ids, read_coco_ids(release, read_design(release.design)))
 
 
 def _release(settings: Settings) -> NsdRelease:

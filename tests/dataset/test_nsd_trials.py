@@ -225,12 +225,15 @@ def test_table_of_pictures_must_fit(tmp_path):
 
 
 def test_pictures_are_read_from_their_rows(miniature):
-    stimuli = nsd_stimuli(miniature.release, ["nsd00003", "nsd00001", "nsd00003"])
+    ids = read_coco_ids(miniature.release, read_design(miniature.release.design))
+    stimuli = nsd_stimuli(miniature.release, ["nsd00003", "nsd00001", "nsd00003"], ids)
     assert stimuli.ids == ("nsd00003", "nsd00001")
     assert not stimuli.missing()
+    # The made-up ids of the miniature: 1000 + 7 x (number - 1).
+    assert stimuli.stimuli["nsd00003"].image_id == "1014"
     np.testing.assert_array_equal(stimuli.image("nsd00003"), miniature.pictures[2])
     np.testing.assert_array_equal(stimuli.image("nsd00001"), miniature.pictures[0])
-    absent = nsd_stimuli(NsdRelease(miniature.release.root / "nowhere"), ["nsd00003"])
+    absent = nsd_stimuli(NsdRelease(miniature.release.root / "nowhere"), ["nsd00003"], ids)
     assert [one.stimulus_id for one in absent.missing()] == ["nsd00003"]
     with pytest.raises(MissingInputError, match=r"nsd_stimuli\.hdf5"):
         absent.image("nsd00003")
