@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bids_recon.models.vdvae import Vdvae
+from bids_recon.models.vdvae import Z_CHANNELS, Vdvae
 
 TOKEN_WIDTH = 32
 """Length of a token of either encoder; 768 in the published network."""
@@ -24,6 +25,14 @@ PICTURE_SIDE = 16
 """Height and width of its pictures in pixels; 512 in the published network."""
 _MERGES = ("t h", "th e</w>", "a n", "an d</w>", "i n</w>", "o n</w>", "c a", "ca t</w>", "d o", "do g</w>")
 _START, _END = "<|startoftext|>", "<|endoftext|>"
+# Branches that are added up shrink with their number; latents and mixtures, so that pictures do not saturate.
+_FACTORS = {
+    r"enc_blocks\..*c4": 1 / math.sqrt(65),
+    r"resnet\.c4": 1 / math.sqrt(75),
+    r"z_proj": 3 / math.sqrt(75),
+    r"prior\.c4": 0.1,
+    r"out_conv": 0.15,
+}
 # Attention of the autoencoder, today and in 2022.
 _OLD_NAMES = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
 
@@ -31,39 +40,42 @@ _OLD_NAMES = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0."
 def write_random_vdvae(folder: Path, width: int = 16, seed: int = 0) -> Path:
     """Write a narrow VDVAE, and give its file.
 
-    Weights have the deviation that keeps activations of order one; branches shrink with the number of blocks,
-    and latents do not leave the order of one, so that grey levels are spread and not saturated.
+    Activations are of order one, latents have small deviations, and one logistic is the likeliest of each
+    mixture: first guesses are spread over the grey levels, not saturated, and depend on the latents.
     """
     generator = torch.Generator().manual_seed(seed)
-    state = Vdvae(width).state_dict()
-    n_encoder = len({key.split(".")[2] for key in state if key.startswith("encoder.enc_blocks.")})
-    n_decoder = len({key.split(".")[2] for key in state if key.startswith("decoder.dec_blocks.")})
+    with torch.device("meta"):
+        shapes = Vdvae(width).state_dict()
+    state = {
+        key: torch.randn(value.shape, generator=generator) * _deviation(key, value.shape)
+        for key, value in shapes.items()
+    }
+    state["decoder.gain"] += 1
     for key, value in state.items():
-        values = torch.randn(value.shape, generator=generator)
-        if key.endswith("gain"):
-            values = 1 + 0.1 * values
-        elif key.endswith("bias"):
-            values *= 0.1
-        elif "bias_xs" in key:
-            values *= 0.3
-        else:
-            values *= math.sqrt(1 / math.prod(value.shape[1:]))
-        if key.startswith("encoder.enc_blocks.") and key.endswith("c4.weight"):
-            values *= math.sqrt(1 / n_encoder)
-        if key.endswith(("z_proj.weight", "resnet.c4.weight")):
-            values *= math.sqrt(1 / n_decoder)
-        if key.endswith("prior.c4.weight"):
-            values *= 0.1
-        if key.endswith((".enc.c4.bias", "prior.c4.bias")):
-            values *= 0.3
+        deviations = value[Z_CHANNELS : 2 * Z_CHANNELS]
+        if key.endswith((".enc.c4.bias", ".prior.c4.bias")):
+            deviations -= 2
         if key.endswith(".enc.c4.weight"):
-            # The second half are logarithms of deviations.
-            values[len(values) // 2 :] *= 0.1
-        state[key] = values
+            deviations *= 0.1
+    # Ten logarithms of shares; for each colour ten means, ten logarithms of scales, ten mixings of colours.
+    mixture = state["decoder.out_net.out_conv.bias"]
+    mixture[0] += 6
+    mixture[10:].view(3, 3, 10)[:, 1] -= 4
     file = folder / "imagenet64-iter-1600000-model-ema.th"
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({f"module.{key}": value for key, value in state.items()}, file)
     return file
+
+
+def _deviation(key: str, shape: torch.Size) -> float:
+    """Deviation of the random weights of VDVAE."""
+    if key.endswith(("bias", "gain")):
+        return 0.03 if key.endswith((".enc.c4.bias", ".prior.c4.bias")) else 0.1
+    if "bias_xs" in key:
+        return 0.3
+    # A GELU halves the variance, but before c1 it takes sums of many branches.
+    kept = math.sqrt((2 if re.search(r"\.c[234]\.weight", key) else 1) / math.prod(shape[1:]))
+    return kept * next((factor for part, factor in _FACTORS.items() if re.search(part, key)), 1)
 
 
 def write_random_versatile_diffusion(folder: Path, seed: int = 0) -> Path:

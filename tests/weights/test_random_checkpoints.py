@@ -15,26 +15,26 @@ from random_checkpoints import (
     write_random_versatile_diffusion,
 )
 
-from bids_recon.models.vdvae import Vdvae
-from bids_recon.weights.checkpoint import load_state, load_strictly
+from bids_recon.latents.vdvae_space import VdvaeSpace, load_vdvae
+from bids_recon.weights.checkpoint import load_state
 from bids_recon.weights.component import read_component
 from bids_recon.weights.manifest import MANIFEST
 from bids_recon.weights.store import find_weight
 
 
-def test_random_vdvae_spreads_its_numbers(tmp_path: Path) -> None:
+def test_guesses_of_the_random_vdvae_show_their_latents(tmp_path: Path) -> None:
     file = write_random_vdvae(tmp_path, width=8, seed=3)
     assert find_weight("vdvae", tmp_path) == file
     assert all(key.startswith("module.") for key in torch.load(file, weights_only=True))
-    network = Vdvae(8)
-    load_strictly(network, load_state(file), file)
-    levels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
-    latents = network.latents(levels, 31)
-    assert latents.shape == (2, 91168) and 0.1 < float(latents.std()) < 10
-    assert float((latents[0] - latents[1]).abs().mean()) > 0.01
-    features = network.features(latents)
-    assert 0.1 < float(features.std()) < 10
-    assert float(network.mixture(features).abs().max()) < 30
+    space = VdvaeSpace(load_vdvae(torch.device("cpu"), tmp_path))
+    pictures = [np.full((64, 64, 3), colour, np.uint8) for colour in ((220, 30, 60), (20, 120, 200))]
+    latents = space.encode(pictures)
+    assert latents.shape == (2, 91168) and 0.1 < latents.std() < 2
+    for guess in ("sample", "mean"):
+        guesses = space.decode(latents, np.array([1, 1], np.uint64), guess).astype(int)
+        assert np.isin(guesses, (0, 255)).mean() < 0.1 and 10 < guesses.std() < 80
+        # The random numbers of both are the same.
+        assert np.abs(guesses[0] - guesses[1]).mean() > 5
 
 
 def test_seeds_give_other_vdvaes_and_the_same_again(tmp_path: Path) -> None:
