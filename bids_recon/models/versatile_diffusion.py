@@ -201,7 +201,10 @@ def build_versatile_diffusion(
     from diffusers import AutoencoderKL, Transformer2DModel, UNet2DConditionModel
 
     # A pipeline that was saved as a whole has the transformers of both U-Nets in one; the parts have not.
-    unet = _empty(UNet2DConditionModel, image_unet, {"dual_cross_attention": False}).to(dtype)
+    unet = _empty(UNet2DConditionModel, image_unet, {"dual_cross_attention": False})
+    autoencoder = _empty(AutoencoderKL, vae, {})
+    # Weights are converted one by one when they are loaded. (In a list, since diffusers' own `to` warns.)
+    nn.ModuleList([unet, autoencoder]).to(dtype)
     found = {name: part for name, part in unet.named_modules() if isinstance(part, Transformer2DModel)}
     if not found:
         raise DataError("describes a U-Net without attention", file=_config_file(image_unet))
@@ -211,7 +214,6 @@ def build_versatile_diffusion(
         _load_inside(text[name], name, text_unet, load)
         parent, _, own = name.rpartition(".")
         setattr(unet.get_submodule(parent), own, DualTransformer(transformer, text[name]))
-    autoencoder = _empty(AutoencoderKL, vae, {}).to(dtype)
     load(autoencoder, current_names(vae.state), vae.file)
     return VersatileDiffusion(unet, autoencoder, DdimSchedule.from_config(scheduler))
 

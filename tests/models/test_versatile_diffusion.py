@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,14 @@ def test_a_config_of_a_saved_pipeline_is_taken_for_the_parts_it_was_made_of() ->
     saved = {**UNET, "dual_cross_attention": True, "_class_name": "UNet2DConditionModel", "unheard_of": 1}
     state = build_tiny(image_unet=image._replace(config=saved)).state_dict()
     assert list(state) == list(build_tiny().state_dict())
+
+
+def test_building_says_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    parts = tiny_parts()
+    # After the import of diffusers, which would set this.
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    build_tiny(parts, torch.bfloat16)
+    assert not caplog.records
 
 
 def without(part: Part, beginning: str) -> Part:
