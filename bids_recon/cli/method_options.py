@@ -139,7 +139,7 @@ def add_diffusion_options(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--steps", type=whole_number, metavar="N", help="steps of the whole diffusion (50)")
     add_option(
         group, "--vd-start", choices=CHOICES["vd_start"],
-        help="noise of the start: one step more than is removed, as published (default), or as diffusers does",
+        help="noise of the start: that of a step more than is removed (published, the default), or as in diffusers",
     )  # fmt: skip
     add_option(
         group, "--precision", choices=CHOICES["precision"],

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as PilImage
+from torch import Tensor
 
 from bids_recon.decoders.device import find_device, to_device
 from bids_recon.errors import DataError, UsageError
@@ -56,8 +57,8 @@ class BrainDiffuser(Method):
     picture_shuffles: ClassVar[int | None] = 2
     uses_captions: ClassVar[bool] = True
     reference: ClassVar[str] = (
-        "Ozcelik F, VanRullen R (2023). Natural scene reconstruction from fMRI signals using generative latent"
-        " diffusion. Scientific Reports 13: 15666."
+        "Ozcelik F, VanRullen R (2023). Natural scene reconstruction from fMRI signals using generative"
+        " latent diffusion. Scientific Reports 13: 15666."
     )
 
     def __init__(self, options: MethodOptions | None = None) -> None:
@@ -124,6 +125,14 @@ class BrainDiffuser(Method):
     @cached_property
     def _clip_text(self) -> ClipTextSpace:
         return ClipTextSpace(load_clip_text(self._device, self.options.weights))
+
+    @cached_property
+    def _no_picture(self) -> Tensor:
+        return self._clip_vision.encoder.unconditional()
+
+    @cached_property
+    def _no_text(self) -> Tensor:
+        return self._clip_text.encoder.unconditional()
 
     @property
     def _diffusion(self) -> VersatileDiffusion:
@@ -193,10 +202,10 @@ class BrainDiffuser(Method):
         weight_of_text = settings.weight_of_text if "clip-text" in latents else 0.0
         if weight_of_text > 0:
             text = to_device(latents["clip-text"], self._device)
-            uncond_text = self._clip_text.encoder.unconditional()
+            uncond_text = self._no_text
         if weight_of_text < 1:
             vision = to_device(latents["clip-vision"], self._device)
-            uncond_vision = self._clip_vision.encoder.unconditional()
+            uncond_vision = self._no_picture
         pictures = refine(
             network,
             guesses,

@@ -34,6 +34,8 @@ class Part(NamedTuple):
     file: Path
 
 
+PUBLISHED_SIDE = 64
+"""Height and width of the latents of a picture, where the configuration leaves them open."""
 Load = Callable[[nn.Module, Mapping[str, Tensor], Path], None]
 """Gives a module of the device `meta` the tensors of a file, which must fit exactly."""
 
@@ -63,7 +65,7 @@ class VersatileDiffusion(nn.Module):
     def __init__(self, unet: nn.Module, vae: nn.Module, schedule: DdimSchedule) -> None:
         super().__init__()
         self.unet, self.vae, self.schedule = unet, vae, schedule
-        side = int(self.unet.config.sample_size)
+        side = int(self.unet.config.sample_size or PUBLISHED_SIDE)
         self.latent_shape = (int(self.unet.config.in_channels), side, side)
         self.size = side * 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.requires_grad_(False).eval()

@@ -12,7 +12,6 @@ import pandas as pd
 
 from bids_recon.config import Settings
 from bids_recon.dataset.annex import datalad_get
-from bids_recon.dataset.layout import read_description
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.dataset.stimulus_lookup import look_up
 from bids_recon.dataset.stimulus_spec import load_stimulus_spec
@@ -39,6 +38,7 @@ from bids_recon.workflow.latents_store import (
     read_regions,
 )
 from bids_recon.workflow.method_settings import check_method, options_of
+from bids_recon.workflow.nsd_source import NSD, nsd_pictures, source_description
 from bids_recon.workflow.page_context import run_context
 from bids_recon.workflow.rating_pages import write_rating_pages
 from bids_recon.workflow.region_names import ALL, shown_method
@@ -64,7 +64,7 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
     """
     group_dir = settings.output_dir / "group"
     remove_leftovers(group_dir)
-    description = read_description(settings.bids_dir)
+    description = source_description(settings)
     decoded = {method: _read(settings, method) for method in settings.method}
     for method, (_, by_person) in decoded.items():
         for person, sidecar in by_person.items():
@@ -277,7 +277,11 @@ def _stimuli(
     attributes = {
         name: known for one in sidecars for name, known in one.get("StimulusAttributes", {}).items()
     }
-    stimuli = look_up(shown, spec, settings.bids_dir, folders, attributes)
+    if release := sidecar.get("NsdRelease"):
+        given = {NSD: Path(release), **settings.derivatives}
+        stimuli = nsd_pictures(replace(settings, derivatives=given), shown["stimulus_id"])
+    else:
+        stimuli = look_up(shown, spec, settings.bids_dir, folders, attributes)
     before = list(dict.fromkeys(file for one in sidecars for file in one.get("Captions", ())))
     stimuli = with_captions(stimuli, caption_files(settings, spec, before))
     if missing := stimuli.missing():

@@ -27,6 +27,7 @@ from bids_recon.workflow.latents_store import (
     write_regions,
 )
 from bids_recon.workflow.method_settings import method_options, options_record
+from bids_recon.workflow.nsd_source import nsd_release
 from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.region_names import ALL
 from bids_recon.workflow.responses import ResponseResult
@@ -231,6 +232,7 @@ def _sidecar(
         "Simulated": plan.simulated,
         "StimulusSpec": _spec_to_load_again(settings, plan),
         "Stimuli": [str(folder.absolute()) for folder in settings.stimuli],
+        "NsdRelease": str(release.root.absolute()) if (release := nsd_release(settings)) else None,
         "Captions": [str(file.absolute()) for file in plan.captions],
         "Split": decoding.split.rule,
         "Folds": {fold.name: {"train": len(fold.train), "test": {k: len(v) for k, v in fold.test.items()}}

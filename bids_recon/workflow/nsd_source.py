@@ -62,9 +62,18 @@ def nsd_release(settings: Settings) -> NsdRelease | None:
 
 
 def source_description(settings: Settings) -> dict[str, Any]:
-    """The data set's description; the release of NSD has none, and needs none."""
-    release = is_release(settings.bids_dir)
-    if release and not (settings.bids_dir / "dataset_description.json").is_file():
+    """The data set's description; the release of NSD has none, and needs none.
+
+    Raises
+    ------
+    MissingInputError
+        When the folder that was named for NSD is no release.
+    DataError
+        When the data set has no description.
+    """
+    # A folder that was said to be NSD, and is not, is told before what the BIDS folder lacks.
+    nsd_release(settings)
+    if is_release(settings.bids_dir) and not (settings.bids_dir / "dataset_description.json").is_file():
         return dict(DESCRIPTION)
     return read_description(settings.bids_dir)
 

@@ -104,7 +104,7 @@ def run_context(
     simulated = bool(description.get("Simulated"))
     responses = (
         "Single-trial responses were read as they were given."
-        if source == "betas"
+        if source != "bold"
         else f"{_preprocessing(prepared)} {ESTIMATED[settings.glm]}".strip()
     )
     notes = [

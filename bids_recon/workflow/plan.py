@@ -13,8 +13,9 @@ import pandas as pd
 from bids_recon.config import Settings
 from bids_recon.dataset.anatomy import Anatomy, find_anatomy
 from bids_recon.dataset.events import RunReport, read_events, trials_of_run
-from bids_recon.dataset.layout import BoldRun, find_runs, read_description
+from bids_recon.dataset.layout import BoldRun, find_runs
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
+from bids_recon.dataset.nsd_layout import GRID
 from bids_recon.dataset.splits import BY_PATTERN, Split, default_rule, make_split, parse_split, test_only
 from bids_recon.dataset.stimuli import StimulusSet, find_pictures, picture_hash, read_picture
 from bids_recon.dataset.stimulus_lookup import find_stimuli
@@ -25,10 +26,18 @@ from bids_recon.errors import DataError, ExitCode, NothingSelectedError
 from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
-from bids_recon.rois.requests import resolve_regions
+from bids_recon.rois.nsd_regions import GENERAL
+from bids_recon.rois.requests import Region, resolve_regions
 from bids_recon.workflow.caption_files import caption_files, check_captions, with_captions
 from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root, plain_space
 from bids_recon.workflow.missing import Missing, missing_images, missing_pictures
+from bids_recon.workflow.nsd_source import (
+    DEFAULT_SPEC,
+    NSD,
+    nsd_release,
+    read_nsd_source,
+    source_description,
+)
 from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.reuse import EarlierFit, read_earlier_fits
 
@@ -42,7 +51,7 @@ class ParticipantPlan:
     Attributes
     ----------
     subject : str
-    source : {"bold", "betas"}
+    source : {"bold", "betas", "nsd"}
         Where responses come from.
     spec : StimulusSpec
     runs : tuple of BoldRun
@@ -116,6 +125,8 @@ def choose_spec(settings: Settings, description: Mapping[str, Any]) -> tuple[Sti
     """The spec the user names, or the preset of the data set's DOI, or the BIDS way."""
     if settings.stimulus_spec:
         return load_stimulus_spec(settings.stimulus_spec), []
+    if nsd_release(settings) is not None:
+        return load_stimulus_spec(DEFAULT_SPEC), [f"Stimulus spec {DEFAULT_SPEC} was chosen for NSD."]
     preset = preset_for_doi(str(description.get("DatasetDOI", "")))
     if preset is not None:
         return load_stimulus_spec(preset), [f"Stimulus spec {preset} was chosen by the data set's DOI."]
@@ -131,14 +142,17 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         For whatever in the data set or the options cannot be worked with. Missing pictures and BOLD files are
         not raised but listed in the plan.
     """
-    description = read_description(settings.bids_dir)
+    description = source_description(settings)
     spec, warnings = choose_spec(settings, description)
+    nsd = read_nsd_source(settings, subject, spec) if nsd_release(settings) is not None else None
     runs: list[BoldRun] = []
     reports: list[RunReport] = []
     missing: list[Missing] = []
     space, anatomy = None, Anatomy()
     prepared: dict[str, FmriprepRun] = {}
-    if BETAS in settings.derivatives:
+    if nsd is not None:
+        trials, space = nsd.trials, GRID
+    elif BETAS in settings.derivatives:
         trials, space = _from_betas(settings, subject, spec)
     else:
         runs, reports, trials, found = _from_events(settings, subject, spec)
@@ -151,7 +165,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         elif settings.preprocess == "full":
             anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
         missing = missing_images(read, prepared, anatomy)
-    stimuli = find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
+    stimuli = nsd.stimuli if nsd else find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
     captions = caption_files(settings, spec)
     stimuli = with_captions(stimuli, captions)
     split, audit = None, None
@@ -183,12 +197,12 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         missing += missing_pictures(stimuli, split)
         if not settings.responses_only:
             warnings += check_captions(settings.method, stimuli, split.stimuli, captions)
-    masks = find_masks(settings.bids_dir, subject, settings.derivatives)
+    masks = nsd.masks if nsd else find_masks(settings.bids_dir, subject, settings.derivatives)
     requests = sort_requests(settings.roi)
     # Masks of atlases are made later; with them alone, no other region is meant.
     named = bool(requests.plain) or not requests.atlases
     regions, region_warnings = (
-        resolve_regions(requests.plain, masks, space=space) if named and not earlier else ([], [])
+        resolve_regions(requests.plain, masks, space=space) if named and not (earlier or nsd) else ([], [])
     )
     warnings += region_warnings
     for region in regions:
@@ -197,7 +211,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         ]
     return ParticipantPlan(
         subject=subject,
-        source="betas" if BETAS in settings.derivatives else "bold",
+        source=NSD if nsd else BETAS if BETAS in settings.derivatives else "bold",
         spec=spec,
         runs=tuple(runs),
         reports=tuple(reports),
@@ -209,7 +223,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         regions=(
             (f"the decoders' of {settings.decoders}",)
             if earlier
-            else (*(region.name for region in regions), *requests.others)
+            else (*_named_regions(requests.plain, regions, nsd is not None), *requests.others)
         ),
         missing=tuple(dict.fromkeys(missing)),
         warnings=tuple(dict.fromkeys(warnings)),
@@ -219,6 +233,13 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         anatomy=anatomy,
         fmriprep=prepared,
     )
+
+
+def _named_regions(requested: Sequence[str], found: Sequence[Region], nsd: bool) -> list[str]:
+    """Regions of a plan; those of NSD are looked at when its responses are read."""
+    if nsd:
+        return list(requested) or [GENERAL]
+    return [region.name for region in found]
 
 
 def _trained_before(earlier: Mapping[str, EarlierFit]) -> dict[str, str]:

@@ -72,6 +72,8 @@ def _simulated(plan: ParticipantPlan) -> list[str]:
 
 
 def _source(plan: ParticipantPlan, settings: Settings) -> str:
+    if plan.source == "nsd":
+        return f"the release of NSD in {settings.derivatives.get('nsd', settings.bids_dir)}"
     if plan.source == "betas":
         return f"single-trial betas in {settings.derivatives['betas']}"
     if plan.fmriprep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.estimates import Estimates, estimate_runs
 from bids_recon.workflow.joint_estimates import LIBRARY, estimate_jointly, estimate_with_modulation
 from bids_recon.workflow.modulation import PARAMETRIC, Modulation
+from bids_recon.workflow.nsd_source import NSD, nsd_responses, nsd_voxels
 from bids_recon.workflow.plan import BETAS, ParticipantPlan
 from bids_recon.workflow.preparation import prepare, unaligned
 from bids_recon.workflow.prepared import PreparedBold
@@ -71,6 +72,8 @@ class ResponseResult:
 
 def participant_responses(settings: Settings, plan: ParticipantPlan, cache: StageCache) -> ResponseResult:
     """Get the responses of every trial of the plan, and write them when they were estimated here."""
+    if plan.source == NSD:
+        return _read_nsd(settings, plan)
     if plan.source == BETAS:
         return _read(settings, plan)
     return _estimate(settings, plan, cache)
@@ -110,6 +113,23 @@ def _read(settings: Settings, plan: ParticipantPlan) -> ResponseResult:
             voxels.shape, voxels.affine, kept.voxels.indices, rois, voxels.space, chosen.sources
         )
         responses = Responses(kept.data, kept.trials, selection)
+    return _as_read(settings, plan, responses, warnings)
+
+
+def _read_nsd(settings: Settings, plan: ParticipantPlan) -> ResponseResult:
+    """Read NSD's own responses, in the voxels of the regions asked for or of earlier decoders."""
+    voxels, warnings = (
+        (voxels_of(plan.earlier), []) if plan.earlier else nsd_voxels(settings, plan.subject, plan.masks)
+    )
+    responses, more = nsd_responses(settings, plan.subject, plan.trials, voxels)
+    if plan.earlier:
+        responses = on_voxels(responses, voxels, settings.bids_dir)
+    return _as_read(settings, plan, responses, [*warnings, *more])
+
+
+def _as_read(
+    settings: Settings, plan: ParticipantPlan, responses: Responses, warnings: Sequence[str]
+) -> ResponseResult:
     reliable = reliability_of(settings, plan, responses)
     by_run = plan.trials.groupby(["session", "task", "run"], sort=False)
     runs = by_run.size().rename("trials").reset_index()
@@ -190,6 +210,8 @@ def planned_voxels(settings: Settings, plan: ParticipantPlan) -> VoxelSelection 
     """Voxels that a run would use, before alignment, for the plan; None while they cannot be counted."""
     if any(item.kind != "picture" for item in plan.missing) or sort_requests(settings.roi).atlases:
         return None
+    if plan.source == NSD:
+        return voxels_of(plan.earlier) if plan.earlier else nsd_voxels(settings, plan.subject, plan.masks)[0]
     if plan.source == BETAS:
         return _read(settings, plan).responses.voxels
     if any(found.resample for found in plan.fmriprep.values()):

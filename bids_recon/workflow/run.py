@@ -20,6 +20,7 @@ from bids_recon.workflow.engine import Failure, run_all
 from bids_recon.workflow.group import run_group
 from bids_recon.workflow.method_settings import check_method, method_options
 from bids_recon.workflow.modulation import check_parametric
+from bids_recon.workflow.nsd_source import nsd_release, source_description
 from bids_recon.workflow.page_context import ESTIMATED
 from bids_recon.workflow.participant import run_participant
 from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
@@ -36,6 +37,8 @@ LOGGER = logging.getLogger("bids_recon")
 
 
 def _participants(settings: Settings) -> list[str]:
+    if (release := nsd_release(settings)) is not None:
+        return select_participants(release.subjects(), settings.participant_label, release.root)
     # The data set itself is looked at first: without it, options make no sense.
     read_description(settings.bids_dir)
     betas = [settings.derivatives[BETAS]] if BETAS in settings.derivatives else []
@@ -86,7 +89,7 @@ def run_levels(settings: Settings, command: str, on_step: Callable[[str], None] 
         When the run as a whole cannot be done.
     """
     _check_names(settings)
-    description = read_description(settings.bids_dir)
+    description = source_description(settings)
     initialise_output(
         settings.output_dir,
         bids_dir=settings.bids_dir,
@@ -96,7 +99,7 @@ def run_levels(settings: Settings, command: str, on_step: Callable[[str], None] 
     _write_config(settings)
     if "participant" in settings.levels:
         subjects = _participants(settings)
-        if not settings.skip_bids_validation:
+        if not settings.skip_bids_validation and nsd_release(settings) is None:
             for line in validate(settings.bids_dir):
                 LOGGER.info("%s", line)
         outcome = run_all(

@@ -19,6 +19,8 @@ PRESETS = {
     "ds003993",
     "ds004192",
     "ds004496",
+    "nsd37",
+    "nsd40",
 }
 X = "010" * 48
 SQUARE = "000011110000" * 12
@@ -284,6 +286,8 @@ def test_rows_that_become_trials(tmp_path, preset, labels, header, rows, trials,
         ),
         ("ds001499", "ImgType", {"coco": "train", "scenes": "train", "rep_scenes": "repeated"}),
         ("ds004496", "task", {"imagenet": "train", "coco": "coco", "floc": "none"}),
+        ("nsd37", "nsd_set", {"train": "train", "shared": "shared"}),
+        ("nsd40", "nsd_set", {"train": "train", "shared": "shared", "late": "late"}),
         ("ds004192", "trial_type", {"exp": "train", "test": "test"}),
         ("ds000255", "task", {"viewRandom": "train", "viewFigure": "figures"}),
         ("ds003430", "session", {"perceptionNaturalImageTraining01": "train", "attention02": "attention"}),
