@@ -20,6 +20,7 @@ from bids_recon.cli.weights import main as weights_command
 from bids_recon.methods import brain_diffuser
 
 METHOD = ("--method", "brain-diffuser")
+ONE = ("--participant-label", "01")
 FAST = ("--steps", "4", "--batch-size", "4")
 STEM = "sub-01/decoder/sub-01_desc-braindiffuser"
 SPACES = {"vdvae": [91168], "clip-vision": [257, 32], "clip-text": [77, 32]}
@@ -132,9 +133,9 @@ def test_pictures_scores_and_what_is_said_of_them(drawn: Path) -> None:
 def test_batches_change_nothing(fitted: tuple[Path, Path, Path], drawn: Path, tmp_path: Path) -> None:
     bids_dir, before, networks = fitted
     folder = Path(shutil.copytree(before, tmp_path / "run"))
-    assert group(bids_dir, folder, networks, "--batch-size", "1") == 0
+    assert group(bids_dir, folder, networks, "--batch-size", "1", *ONE) == 0
     one, four = pictures(folder), pictures(drawn)
-    assert list(one) == list(four)
+    assert len(one) == 8
     assert max(np.abs(one[name] - four[name]).max() for name in one) <= 1
 
 
@@ -147,25 +148,26 @@ def test_a_killed_group_level_goes_on(
 
     def counted(*args: object, **kwargs: object) -> object:
         seeds = next(arg for arg in args if isinstance(arg, np.ndarray) and arg.dtype == np.uint64)
-        if len(calls) == 3:
+        if len(calls) == 1:
             raise KeyboardInterrupt
         calls.append(len(seeds))
         return refine(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(brain_diffuser, "refine", counted)
-    assert group(bids_dir, folder, networks) != 0
+    assert group(bids_dir, folder, networks, *ONE) != 0
     kept = {file: file.stat().st_mtime_ns for file in (folder / "work/pictures").rglob("*.safetensors")}
     assert len(kept) == sum(calls) > 0
     assert not (folder / "out/group/images.tsv").exists()
 
     monkeypatch.setattr(brain_diffuser, "refine", refine)
-    assert group(bids_dir, folder, networks) == 0
+    assert group(bids_dir, folder, networks, *ONE) == 0
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in kept.items())
-    assert all((pictures(folder)[name] == picture).all() for name, picture in pictures(drawn).items())
+    whole = pictures(drawn)
+    assert all((whole[name] == picture).all() for name, picture in pictures(folder).items())
 
     # Once more: nothing is drawn.
     monkeypatch.setattr(brain_diffuser, "refine", None)
-    assert group(bids_dir, folder, networks) == 0
+    assert group(bids_dir, folder, networks, *ONE) == 0
 
 
 def test_samples_of_each_response(
@@ -173,7 +175,7 @@ def test_samples_of_each_response(
 ) -> None:
     bids_dir, _, networks = fitted
     folder = Path(shutil.copytree(drawn, tmp_path / "run"))
-    chosen = ("--participant-label", "01", "--samples", "3")
+    chosen = (*ONE, "--samples", "3")
     assert group(bids_dir, folder, networks, *chosen) == 0
     table = pd.read_csv(folder / "out/group/images.tsv", sep="\t", dtype={"subject": str})
     assert set(table["n_samples"]) == {3}
@@ -204,7 +206,7 @@ def test_ablations(
     bids_dir, before, networks = fitted
     monkeypatch.setattr(brain_diffuser, "PUBLISHED_SIZE", PICTURE_SIDE)
     folder = Path(shutil.copytree(before, tmp_path / "run"))
-    chosen = ("--participant-label", "01", "--ablate", left_out)
+    chosen = (*ONE, "--ablate", left_out)
     assert group(bids_dir, folder, networks, *chosen) == 0
     assert drawing(folder)["ablate"] == [left_out]
     whole, part = pictures(drawn), pictures(folder)
@@ -216,7 +218,7 @@ def test_without_captions_pictures_alone_are_used(
 ) -> None:
     (tiny / "stimuli" / "captions.tsv").unlink()
     with caplog.at_level(logging.WARNING, logger="bids_recon"):
-        assert participant(tiny, tmp_path, networks, "--participant-label", "01") == 0
+        assert participant(tiny, tmp_path, networks, *ONE) == 0
     assert "There are no captions: brain-diffuser decodes and draws without clip-text." in caplog.text
     sidecar = json.loads((tmp_path / "out" / f"{STEM}_decoder.json").read_text())
     assert list(sidecar["LatentSpaces"]["0"]) == ["vdvae", "clip-vision"]
