@@ -359,7 +359,7 @@ def run(tmp_path_factory):
         events.to_csv(func / f"{stem}_events.tsv", sep="\t", index=False)
     argv = [str(bids), str(root / "out"), "participant", "group", "-w", str(root / "work")]
     argv += ["--split", "kfold:2", "--n-shuffles", "2", "--nprocs", "1", "--skip-bids-validation"]
-    argv += ["--preprocess", "none"]
+    argv += ["--preprocess", "none", "--analyses", "roi-weights", "roi-optimal"]
     assert main(argv) == 0
     return root
 
@@ -387,6 +387,9 @@ def test_files_written_are_those_documented(run):
         "_label-<roi>_desc-<method>_",
         "/roi-<roi>/",
         "rating-",
+        # With --samples: tests/end_to_end/test_brain_diffuser_runs.py.
+        "_sample-",
+        "_spread.",
     )
     unused = set(patterns) - used
     assert all(any(part in pattern for part in elsewhere) for pattern in unused), unused

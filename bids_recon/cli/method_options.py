@@ -139,7 +139,7 @@ def add_diffusion_options(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--steps", type=whole_number, metavar="N", help="steps of the whole diffusion (50)")
     add_option(
         group, "--vd-start", choices=CHOICES["vd_start"],
-        help="noise of the start: that of a step more than is removed (published, the default), or as in diffusers",
+        help="noise of the start: a step more than is removed (published, the default), or as in diffusers",
     )  # fmt: skip
     add_option(
         group, "--precision", choices=CHOICES["precision"],
@@ -163,7 +163,7 @@ def add_analysis_options(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     add_option(
         group, "--roi-mix", nargs="+", metavar="MIX",
-        help="regions of roi-optimal, mixed by & | ~ and brackets, as 'V1 & ~V2' (each region alone)",
+        help="regions of the analyses, mixed by & | ~ and brackets, as 'V1 & ~V2' (each region alone)",
     )  # fmt: skip
     add_option(
         group, "--eccentricity", type=Path, metavar="FILE",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.report.quality import PreprocessingQuality, ResponseQuality
+
+if TYPE_CHECKING:
+    from bids_recon.report.roi_optimal import SyntheticPicture
 
 Picture = NDArray[np.uint8] | Path
 """A picture, (height, width[, 1, 3 or 4]) uint8 sRGB, or the file that holds it."""
@@ -162,6 +165,10 @@ class GroupReport:
         As in `SubjectReport`, with a column `subject`.
     gallery : list of GalleryItem
         Reconstructions of every participant; may be empty.
+    weights : DataFrame
+        Strength of regression weights by region (see `weight_charts`); may be empty.
+    synthetic : list of SyntheticPicture
+        Pictures of synthetic patterns; may be empty.
     """
 
     context: RunContext
@@ -170,3 +177,5 @@ class GroupReport:
     rois: pd.DataFrame = field(default_factory=_no_rows)
     metrics: pd.DataFrame = field(default_factory=_no_rows)
     gallery: Sequence[GalleryItem] = ()
+    weights: pd.DataFrame = field(default_factory=_no_rows)
+    synthetic: Sequence[SyntheticPicture] = ()

@@ -20,6 +20,8 @@ from bids_recon.report.gallery import gallery_data
 from bids_recon.report.layers import group_layers, region_grids, split_layers, subject_layers
 from bids_recon.report.page_files import script_hash, static_file, template_environment
 from bids_recon.report.quality_sections import mean_displacement, quality_view
+from bids_recon.report.roi_optimal import synthetic_grids
+from bids_recon.report.roi_weights import weight_charts
 from bids_recon.report.sections import (
     group_rois,
     group_scores,
@@ -122,6 +124,8 @@ def write_group_report(path: str | Path, report: GroupReport) -> Path:
         layers=group_layers(layers, participants, name_of, definitions),
         rois=group_rois(rois, participants, name_of, definitions),
         layers_by_region=region_grids(layers_by_region, definitions),
+        weights=weight_charts(report.weights),
+        synthetic=synthetic_grids(report.synthetic, name_of),
     )
 
 

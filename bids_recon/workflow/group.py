@@ -23,12 +23,14 @@ from bids_recon.metrics.network_features import available_scorers
 from bids_recon.outputs.names import label, unique_labels
 from bids_recon.report.content import GalleryItem, GroupReport
 from bids_recon.report.pages import write_group_report
+from bids_recon.report.roi_optimal import SyntheticPicture
 from bids_recon.workflow.audit_log import read_audits
 from bids_recon.workflow.averaging import AVERAGE, Mean, average_over_people
 from bids_recon.workflow.caption_files import caption_files, with_captions
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
 from bids_recon.workflow.drawing_choices import check_settled, drawing_record
+from bids_recon.workflow.group_analyses import analyse_group
 from bids_recon.workflow.group_files import remove_unlisted, write_pictures, write_table
 from bids_recon.workflow.latents_store import (
     decoded_regions,
@@ -129,6 +131,8 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         rois=pd.concat(drawn.regions, ignore_index=True),
         metrics=_named_by_region(pd.concat(drawn.metrics, ignore_index=True)),
         gallery=drawn.gallery,
+        weights=pd.concat(drawn.weights, ignore_index=True),
+        synthetic=drawn.synthetic,
     )
     warnings += write_rating_pages(
         group_dir, drawn.gallery, seed=settings.seed, simulated=bool(one["Simulated"])
@@ -147,6 +151,8 @@ class _Drawn:
     images: list[pd.DataFrame] = field(default_factory=list)
     regions: list[pd.DataFrame] = field(default_factory=list)
     gallery: list[GalleryItem] = field(default_factory=list)
+    weights: list[pd.DataFrame] = field(default_factory=list)
+    synthetic: list[SyntheticPicture] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     sidecars: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -210,6 +216,9 @@ def _draw(
             )
             steps = steps_of_items(latents, methods, seed)
             drawn.gallery += gallery_items(person, shown_method(method, region), latents, scores, seen, steps)
+    found = analyse_group(settings.output_dir, settings.work_dir, method, decoded, options)
+    drawn.weights.append(found.weights)
+    drawn.synthetic += found.pictures
     remove_unlisted(group_dir, method, images)
     drawn.images += images
     drawn.regions += [

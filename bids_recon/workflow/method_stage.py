@@ -18,6 +18,8 @@ from bids_recon.dataset.stimulus_spec import names_file
 from bids_recon.methods.base import Method
 from bids_recon.methods.registry import make_method, method_class
 from bids_recon.outputs.names import label
+from bids_recon.workflow.analysis_files import remove_analyses
+from bids_recon.workflow.analysis_stage import regions_to_analyse, run_analyses
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
 from bids_recon.workflow.latents_store import (
     read_decoded,
@@ -75,6 +77,8 @@ def run_method(
 ) -> MethodResult:
     """Decode with one method, or find it done; then score."""
     assert plan.split is not None
+    # A wrong name of a region is told before hours of computing.
+    analysed = regions_to_analyse(settings, plan.subject, result)
     extra = [] if settings.extra_images is None else find_pictures(settings.extra_images)
     earlier = plan.earlier.get(method)
     n_shuffles = settings.n_shuffles or method_class(method).n_shuffles
@@ -111,6 +115,7 @@ def run_method(
         output_dir, subject, voxels = settings.output_dir, plan.subject, result.responses.voxels
         # A run that is killed here leaves nothing that the group level would read.
         remove_decoded(output_dir, subject, method)
+        remove_analyses(output_dir, subject, method)
         written: list[Path] = []
         tables = []
         truths = TrueLatents(methods, plan.stimuli, scratch)
@@ -130,9 +135,9 @@ def run_method(
     truths = TrueLatents(methods, plan.stimuli, scratch)
     scores = score(decoded, methods, plan.stimuli, seed=settings.seed, pictures=quick, truths=truths)
     regions = read_regions(settings.output_dir, plan.subject, method)
-    return MethodResult(
-        method, decoded, methods, scores, regions, [*_warnings(decoded), *_other_estimator(earlier, sidecar)]
-    )
+    found = run_analyses(settings, result, decoding, methods, analysed, cache, key)
+    warnings = [*_warnings(decoded), *_other_estimator(earlier, sidecar), *found]
+    return MethodResult(method, decoded, methods, scores, regions, warnings)
 
 
 def _other_estimator(earlier: EarlierFit | None, sidecar: Mapping[str, Any]) -> list[str]:

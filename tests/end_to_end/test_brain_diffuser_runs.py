@@ -34,7 +34,8 @@ def run(folder: Path, *argv: object) -> int:
 def participant(bids_dir: Path, folder: Path, networks: Path, *more: object) -> int:
     rois = f"rois={bids_dir / 'derivatives' / 'rois'}"
     given = [bids_dir, folder / "out", "participant", "--weights", networks, "--preprocess", "none"]
-    given += ["--split", SPLIT, "--derivatives", rois, "--roi", "V1", "--alpha", "300", "--n-shuffles", "1"]
+    given += ["--split", SPLIT, "--derivatives", rois, "--roi", "V1", "V2", "--alpha", "300"]
+    given += ["--n-shuffles", "1", "--analyses", "roi-weights", "roi-optimal", "--roi-mix", "V1", "V2 & ~V1"]
     return run(folder, *given, *more)
 
 
@@ -128,6 +129,26 @@ def test_pictures_scores_and_what_is_said_of_them(drawn: Path) -> None:
     }
     page = (drawn / "out" / "group.html").read_text(encoding="utf-8")
     assert "brain-diffuser" in page and "Ozcelik" in page
+
+
+def test_analyses_of_weights_and_synthetic_patterns(drawn: Path) -> None:
+    group_dir = drawn / "out" / "group"
+    weights = pd.read_csv(group_dir / "roi_weights.tsv", sep="\t")
+    assert set(zip(weights["roi"], weights["space"], strict=True)) == {
+        (roi, space) for roi in ("V1", "V2 & ~V1") for space in SPACES
+    }
+    assert set(weights["baseline"]) == {"vdvae"}
+    assert weights["percentile"].between(0, 100).all()
+    compared = weights[weights["space"] != "vdvae"]
+    assert (compared["difference"].abs() > 0).all()
+    table = pd.read_csv(group_dir / "roi_optimal.tsv", sep="\t", dtype={"subject": str})
+    assert set(table["subject"]) == {"01", "02", "average"}
+    found = [np.asarray(Image.open(group_dir / name)).astype(int) for name in table["file"]]
+    assert len(found) == 6
+    assert {picture.shape for picture in found} == {(PICTURE_SIDE, PICTURE_SIDE, 3)}
+    assert len({picture.tobytes() for picture in found}) == 6
+    page = (drawn / "out" / "group.html").read_text(encoding="utf-8")
+    assert "No one saw these pictures" in page
 
 
 def test_batches_change_nothing(fitted: tuple[Path, Path, Path], drawn: Path, tmp_path: Path) -> None:
