@@ -28,6 +28,7 @@ from bids_recon.models.clip import (
     normalised_image_tokens,
     normalised_text_tokens,
 )
+from bids_recon.models.full_precision import full_precision
 from bids_recon.weights.checkpoint import load_strictly
 from bids_recon.weights.checksums import content_hash, file_state
 from bids_recon.weights.component import Component, read_component
@@ -127,6 +128,7 @@ class ClipVision:
         return self._standardised(levels.float() / 255)
 
     @torch.no_grad()
+    @full_precision()
     def tokens(self, images: Sequence[Image]) -> Tensor:
         """Normalised tokens (n, n_tokens, width) float32 of at least one picture, all at once."""
         return normalised_image_tokens(self._network, self.pixels(images))
@@ -140,6 +142,7 @@ class ClipVision:
         return self._standardised(torch.full((1, 3, self.size, self.size), 0.5, device=self._device))
 
     @torch.no_grad()
+    @full_precision()
     def unconditional(self) -> Tensor:
         """Normalised tokens (1, n_tokens, width) of the grey picture, from which guidance leads away."""
         return normalised_image_tokens(self._network, self.unconditional_pixels())

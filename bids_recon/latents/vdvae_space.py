@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bids_recon.dataset.stimuli import picture_hash
 from bids_recon.latents.base import Captions, Image
+from bids_recon.models.full_precision import full_precision
 from bids_recon.models.logistic_mixture import expected_pictures, sample_pictures
 from bids_recon.models.vdvae import SIDE, Noise, Vdvae, latent_length
 from bids_recon.weights.checkpoint import load_state, load_strictly
@@ -28,6 +29,8 @@ from bids_recon.weights.store import find_weight
 
 LATENT_BLOCKS = 31
 """Blocks whose latents are decoded."""
+PREPROCESSING = 1
+"""Version of what is done to a picture; another one makes other latents."""
 DRAWS = ("mean", "sample")
 GUESSES = ("sample", "mean")
 _WEIGHT = "vdvae"
@@ -90,7 +93,9 @@ class VdvaeSpace:
     def identity(self) -> str:
         """Hash over the weights, and the kind of latents; over the seed too, where they are samples."""
         seed = f" {self.seed}" if self.draw == "sample" else ""
-        return hashlib.sha256(f"{self.name} {self._loaded.source} {self.draw}{seed}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.name} {PREPROCESSING} {self._loaded.source} {self.draw}{seed}".encode()
+        ).hexdigest()
 
     def encode(
         self,
@@ -120,7 +125,7 @@ class VdvaeSpace:
                     generators.append(_generator(f"{self.seed}\n{picture_hash(picture)}"))
             levels = torch.from_numpy(np.stack(small)).to(device).permute(0, 3, 1, 2).float().contiguous()
             noise = _noise(generators) if generators else None
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision():
                 found = network.latents(levels, LATENT_BLOCKS, noise)
             latents[start : rows.stop] = found.cpu().numpy()
         return latents
@@ -157,7 +162,7 @@ class VdvaeSpace:
         pictures = np.empty((len(latents), SIDE, SIDE, 3), np.uint8)
         for picture, latent, seed in zip(pictures, latents, seeds, strict=True):
             given = torch.from_numpy(np.array(latent[None], np.float32)).to(self._loaded.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision():
                 picture[:] = self._drawn(given, int(seed), guess)[0].cpu().numpy()
         return pictures
 

@@ -116,6 +116,8 @@ class Method(abc.ABC):
     """Shuffles that measure the floor where the user does not say how many."""
     picture_shuffles: ClassVar[int | None] = None
     """Shuffles whose pictures are drawn, where drawing takes long; all of them by default."""
+    draws_at_random: ClassVar[bool] = False
+    """Whether another seed gives another picture of the same latents."""
     uses_captions: ClassVar[bool] = False
     """Whether captions of pictures are encoded where there are any."""
 
@@ -126,6 +128,16 @@ class Method(abc.ABC):
     def weights(self) -> tuple[str, ...]:
         """Names in the manifest of the weights that are needed, with the options of this instance."""
         return ()
+
+    @property
+    def decoding_weights(self) -> tuple[str, ...]:
+        """Those of them that decoded latents depend on; the others draw."""
+        return self.weights
+
+    @property
+    def encodes_captions(self) -> bool:
+        """Whether it was fitted with captions, so that latents of pictures need theirs."""
+        return False
 
     @property
     def choices(self) -> dict[str, Any]:

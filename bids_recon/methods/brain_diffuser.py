@@ -19,12 +19,13 @@ from bids_recon.latents.base import Captions, Image, LatentSpace
 from bids_recon.latents.clip_encoders import load_clip_text, load_clip_vision
 from bids_recon.latents.clip_text import ClipTextSpace
 from bids_recon.latents.clip_vision import ClipVisionSpace
-from bids_recon.latents.vdvae_space import VdvaeSpace, load_vdvae
+from bids_recon.latents.vdvae_space import LATENT_BLOCKS, VdvaeSpace, load_vdvae
 from bids_recon.methods.base import Decoder, Method, MethodOptions
 from bids_recon.methods.brain_diffuser_settings import BrainDiffuserSettings
 from bids_recon.methods.decoder_choice import choose_decoder
-from bids_recon.methods.dual_guidance import GuidanceSettings, refine
+from bids_recon.methods.dual_guidance import refine
 from bids_recon.methods.versatile_diffusion_weights import NETWORK_WEIGHTS, load_versatile_diffusion
+from bids_recon.models.vdvae import latent_length
 from bids_recon.models.versatile_diffusion import VersatileDiffusion
 
 CLIP_WEIGHTS = tuple(
@@ -55,6 +56,7 @@ class BrainDiffuser(Method):
     name: ClassVar[str] = "brain-diffuser"
     n_shuffles: ClassVar[int] = 2
     picture_shuffles: ClassVar[int | None] = 2
+    draws_at_random: ClassVar[bool] = True
     uses_captions: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Ozcelik F, VanRullen R (2023). Natural scene reconstruction from fMRI signals using generative"
@@ -71,13 +73,23 @@ class BrainDiffuser(Method):
     @property
     def weights(self) -> tuple[str, ...]:
         """The networks of all spaces, and those of the diffusion unless it is left out."""
-        diffusion = () if "diffusion" in self.settings.ablate else NETWORK_WEIGHTS
-        return ("vdvae", *CLIP_WEIGHTS, *diffusion)
+        return self.decoding_weights + (() if "diffusion" in self.settings.ablate else NETWORK_WEIGHTS)
+
+    @property
+    def decoding_weights(self) -> tuple[str, ...]:
+        """Those of the latent spaces."""
+        return ("vdvae", *CLIP_WEIGHTS)
+
+    @property
+    def encodes_captions(self) -> bool:
+        """Whether there is a space `clip-text`."""
+        return self._captioned
 
     @property
     def choices(self) -> dict[str, Any]:
-        """Those of `BrainDiffuserSettings`; what concerns the machine is left out."""
+        """Those of `BrainDiffuserSettings` as they work out; what concerns the machine is left out."""
         chosen = dataclasses.asdict(self.settings) | {"ablate": list(self.settings.ablate)}
+        chosen["text_strength"] = self._weight_of_text
         chosen["precision"] = str(self._dtype).removeprefix("torch.")
         del chosen["batch_size"]
         return chosen
@@ -94,6 +106,8 @@ class BrainDiffuser(Method):
         ------
         DataError
             When some of the pictures have captions and others none.
+        UsageError
+            When there are none, and they are all that is left of the conditions.
         """
         del extra_images
         if captions is not None and (bare := sum(not some for some in captions)):
@@ -101,7 +115,20 @@ class BrainDiffuser(Method):
                 f"{bare} of {len(images)} training pictures have no caption",
                 remedy="Complete the captions, or take the file away: without any, pictures alone are used.",
             )
-        self._captioned = captions is not None
+        self._set_captioned(captions is not None)
+
+    @property
+    def _weight_of_text(self) -> float:
+        """Weight of CLIP-text, which is nothing where there were no captions."""
+        return self.settings.weight_of_text if self._captioned else 0.0
+
+    def _set_captioned(self, captioned: bool) -> None:
+        if not captioned and "clip-vision" in self.settings.ablate:
+            raise UsageError(
+                "--ablate clip-vision leaves clip-text, which needs captions, and there are none",
+                remedy="Give captions at the participant level, or leave the option out.",
+            )
+        self._captioned = captioned
 
     @cached_property
     def _device(self) -> torch.device:
@@ -134,7 +161,7 @@ class BrainDiffuser(Method):
     def _no_text(self) -> Tensor:
         return self._clip_text.encoder.unconditional()
 
-    @property
+    @cached_property
     def _diffusion(self) -> VersatileDiffusion:
         return load_versatile_diffusion(self._device, self._dtype, self.options.weights)
 
@@ -145,7 +172,19 @@ class BrainDiffuser(Method):
         return spaces | ({"clip-text": self._clip_text} if self._captioned else {})
 
     def make_decoder(self, space: str) -> Decoder:
-        """Make an unfitted decoder of a space, with the published penalty."""
+        """Make an unfitted decoder of a space, with the published penalty.
+
+        Raises
+        ------
+        UsageError
+            When the decoder does not suit.
+        """
+        if self.options.decoder == "parametric-inversion":
+            raise UsageError(
+                f"parametric-inversion would need a matrix of the {latent_length(LATENT_BLOCKS):,} latents of"
+                " the VDVAE by themselves",
+                remedy="Choose --decoder ridge.",
+            )
         return choose_decoder(self.options, rescaled=True, alphas=(ALPHAS[space],))
 
     def render(
@@ -157,8 +196,6 @@ class BrainDiffuser(Method):
         ------
         DataError
             When decoded latents are not finite.
-        UsageError
-            When what is left of the conditions was not decoded.
         """
         return self.render_steps(latents, seeds)[0]
 
@@ -172,18 +209,12 @@ class BrainDiffuser(Method):
             some = {name: np.asarray(values[rows], np.float32) for name, values in latents.items()}
             if wrong := [name for name, values in some.items() if not np.isfinite(values).all()]:
                 raise DataError(f"decoded latents of {wrong[0]} are not finite")
-            if "clip-vision" in self.settings.ablate and "clip-text" not in some:
-                raise UsageError(
-                    "--ablate clip-vision leaves clip-text, which was not decoded: there were no captions",
-                    remedy="Run the participant level with captions, or leave the option out.",
-                )
             parts.append(self._draw(some, seeds[rows]))
         guesses = [guess for guess, _ in parts if guess is not None]
         pictures = np.concatenate([picture for _, picture in parts])
         if not guesses:
             return pictures, {}
-        n_steps = int(self.settings.strength * self.settings.steps)
-        return pictures, {0: np.concatenate(guesses), n_steps: pictures}
+        return pictures, {0: np.concatenate(guesses), self.settings.guidance.steps_taken: pictures}
 
     def _draw(
         self, latents: Mapping[str, NDArray[np.float32]], seeds: NDArray[np.uint64]
@@ -199,7 +230,7 @@ class BrainDiffuser(Method):
         network = self._diffusion
         guesses = None if guesses is None else _enlarged(guesses, network.size)
         text = vision = uncond_text = uncond_vision = None
-        weight_of_text = settings.weight_of_text if "clip-text" in latents else 0.0
+        weight_of_text = self._weight_of_text
         if weight_of_text > 0:
             text = to_device(latents["clip-text"], self._device)
             uncond_text = self._no_text
@@ -214,13 +245,7 @@ class BrainDiffuser(Method):
             uncond_text,
             uncond_vision,
             seeds,
-            GuidanceSettings(
-                steps=settings.steps,
-                strength=settings.strength,
-                guidance_scale=settings.guidance_scale,
-                text_strength=weight_of_text,
-                start=settings.vd_start,
-            ),
+            dataclasses.replace(settings.guidance, text_strength=weight_of_text),
         )
         return guesses, pictures
 
@@ -248,10 +273,12 @@ class BrainDiffuser(Method):
         ------
         DataError
             When it is missing.
+        UsageError
+            When there were none, and they are all that is left of the conditions.
         """
         if _CAPTIONED not in state:
             raise DataError(f"the saved latent spaces lack '{_CAPTIONED}'")
-        self._captioned = bool(state[_CAPTIONED][0])
+        self._set_captioned(bool(state[_CAPTIONED][0]))
 
 
 PUBLISHED_SIZE = 512

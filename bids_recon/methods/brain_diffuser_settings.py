@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bids_recon.errors import UsageError
+from bids_recon.methods.dual_guidance import GuidanceSettings
 
 DRAWS = ("mean", "sample")
 PARTS = ("vdvae", "clip-text", "clip-vision", "diffusion")
 STARTS = ("published", "diffusers")
+TIMESTEPS = 1000
+"""Of the training of Versatile Diffusion, which steps are taken from."""
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -89,12 +92,21 @@ class BrainDiffuserSettings:
             )
         if "diffusion" in left_out and len(left_out) > 1:
             raise UsageError("--ablate diffusion goes with nothing else: the first guess is all that is left")
-        if "vdvae" not in left_out and int(chosen.strength * chosen.steps) < 1:
-            raise UsageError(
-                f"--strength {chosen.strength:g} of {chosen.steps} steps is no step",
-                remedy="Give a higher --strength, or --ablate diffusion for first guesses alone.",
-            )
+        if "diffusion" not in left_out:
+            chosen.guidance.check_steps(TIMESTEPS)
         return chosen
+
+    @property
+    def guidance(self) -> GuidanceSettings:
+        """How pictures are denoised, when nothing of the text is missing but what was left out."""
+        return GuidanceSettings(
+            steps=self.steps,
+            # From noise alone, all steps are taken.
+            strength=1.0 if "vdvae" in self.ablate else self.strength,
+            guidance_scale=self.guidance_scale,
+            text_strength=self.weight_of_text,
+            start=self.vd_start,
+        )
 
     @property
     def weight_of_text(self) -> float:

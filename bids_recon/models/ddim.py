@@ -60,13 +60,17 @@ class DdimSchedule:
         for key, supported in _SUPPORTED.items():
             if config.get(key, supported) != supported:
                 raise DataError(f"'{key}' is {config[key]!r}, where only {supported!r} is supported")
-        start, end = float(config.get("beta_start", 0.00085)), float(config.get("beta_end", 0.012))
-        n_timesteps = int(config.get("num_train_timesteps", 1000))
+        try:
+            start, end = float(config.get("beta_start", 0.00085)), float(config.get("beta_end", 0.012))
+            n_timesteps = int(config.get("num_train_timesteps", 1000))
+            offset = int(config.get("steps_offset", 1))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"describes no schedule ({error})") from error
         if not 0 < start <= end < 1 or n_timesteps < 2:
             raise DataError(f"noise from {start} to {end} in {n_timesteps} timesteps is no schedule")
         signal = np.cumprod(1 - np.linspace(start**0.5, end**0.5, n_timesteps) ** 2)
         last = 1.0 if config.get("set_alpha_to_one", False) else float(signal[0])
-        return cls(signal, int(config.get("steps_offset", 1)), last)
+        return cls(signal, offset, last)
 
     def timesteps(self, steps: int) -> list[int]:
         """The timesteps that sampling in `steps` steps visits, from the most noise to the least.

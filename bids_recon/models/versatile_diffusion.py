@@ -236,6 +236,13 @@ def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _empty(network: Any, part: Part, fixed: Mapping[str, Any]) -> nn.Module:
+    if "block_out_channels" not in part.config:
+        # Diffusers would make a network of sizes that nobody gave.
+        raise DataError(
+            f"describes no {network.__name__} (it lacks 'block_out_channels')",
+            file=_config_file(part),
+            remedy="Give the configuration that was published with the weights.",
+        )
     try:
         # No memory for weights that are replaced at once.
         with torch.device("meta"):

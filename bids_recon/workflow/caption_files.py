@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,30 +12,38 @@ from bids_recon.dataset.captions import Captions, find_captions, read_all
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.dataset.stimulus_spec import StimulusSpec
 from bids_recon.errors import DataError
+from bids_recon.methods.base import Method
 from bids_recon.methods.registry import method_class
 
 _SHOWN = 3
 
 
-def caption_files(settings: Settings, spec: StimulusSpec, before: Sequence[str] = ()) -> tuple[Path, ...]:
+def caption_files(
+    settings: Settings, spec: StimulusSpec, methods: Iterable[str], before: Sequence[str] = ()
+) -> tuple[Path, ...]:
     """Files of captions: those of the option, else of an earlier level, else of the data set's own folder.
+
+    None where no method uses captions.
 
     Parameters
     ----------
     settings : Settings
     spec : StimulusSpec
         Names the folders of pictures.
+    methods : iterable of str
     before : sequence of str
-        Files that the participant level read.
+        Files that the participant level read. Where one of them is gone, the data set may have moved.
 
     Raises
     ------
     DataError
         When the data set's own file is a link out of the data set.
     """
+    if not any(method_class(name).uses_captions for name in methods):
+        return ()
     if settings.captions:
         return settings.captions
-    if before:
+    if before and all(Path(file).is_file() for file in before):
         return tuple(Path(file) for file in before)
     roots = [*settings.stimuli, *(settings.bids_dir / root for root in spec.stimuli.roots)]
     found = find_captions(settings.bids_dir, roots)
@@ -101,12 +109,50 @@ def check_captions(
             f"{', '.join(map(str, files))} knows none of the pictures" if files else "There are no captions"
         )
         return [f"{named}: {', '.join(users)} decodes and draws without clip-text."]
-    bare = [name for name, some in zip(ids, captions, strict=True) if not some]
+    _demand(
+        stimuli,
+        ids,
+        files,
+        "Complete the captions, or take the file away: without any, pictures alone are used.",
+    )
+    return []
+
+
+def check_fitted_captions(
+    name: str, methods: Mapping[str, Method], stimuli: StimulusSet, ids: Iterable[str], files: Sequence[Path]
+) -> list[str]:
+    """Look whether captions are there where a method was fitted with them, and give warnings.
+
+    Parameters
+    ----------
+    name : str
+        Of the method.
+    methods : dict of str to Method
+        As fitted in each fold.
+    stimuli, ids, files
+        See `check_captions`.
+
+    Raises
+    ------
+    DataError
+        When a picture has no caption, and the method was fitted with captions.
+    """
+    if not method_class(name).uses_captions:
+        return []
+    if not any(method.encodes_captions for method in methods.values()):
+        return [f"{name} decoded and draws without clip-text: there were no captions."]
+    _demand(stimuli, ids, files, "Name the captions of these pictures with --captions.")
+    return []
+
+
+def _demand(stimuli: StimulusSet, ids: Iterable[str], files: Sequence[Path], remedy: str) -> None:
+    distinct = list(dict.fromkeys(ids))
+    captions = stimuli.captions(distinct) or [()] * len(distinct)
+    bare = [name for name, some in zip(distinct, captions, strict=True) if not some]
     if bare:
         listed = ", ".join(bare[:_SHOWN]) + (" ..." if len(bare) > _SHOWN else "")
         raise DataError(
-            f"{len(bare)} of {len(ids)} pictures have no caption: {listed}",
-            file=files[0],
-            remedy="Complete the captions, or take the file away: without any, pictures alone are used.",
+            f"{len(bare)} of {len(distinct)} pictures have no caption: {listed}",
+            file=files[0] if files else None,
+            remedy=remedy,
         )
-    return []

@@ -15,19 +15,8 @@ from bids_recon.workflow.method_settings import DRAWING, options_of
 SETTLED = ("encoder", "norm_correction", "vdvae_latents")
 
 
-def drawing_record(method: str, sidecar: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """How a method draws pictures of decoded latents, JSON-ready, the method's own choices filled in.
-
-    Empty for a method that has no choice.
-
-    Parameters
-    ----------
-    method : str
-    sidecar : mapping
-        Of the decoded latents.
-    settings : Settings
-    """
-    choices = make_method(method, options_of(sidecar, settings)).choices
+def drawing_record(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """How a method draws pictures, of all its choices (`Method.choices`); empty where it has none."""
     return {name: choices[name] for name in (*DRAWING, "layers") if name in choices}
 
 

@@ -18,7 +18,7 @@ from bids_recon.dataset.stimulus_spec import load_stimulus_spec
 from bids_recon.dataset.trials import check_files
 from bids_recon.errors import MissingInputError, NothingSelectedError
 from bids_recon.methods.base import Method, MethodOptions
-from bids_recon.methods.registry import make_method, method_class
+from bids_recon.methods.registry import method_class
 from bids_recon.metrics.network_features import available_scorers
 from bids_recon.outputs.names import label, unique_labels
 from bids_recon.report.content import GalleryItem, GroupReport
@@ -26,7 +26,7 @@ from bids_recon.report.pages import write_group_report
 from bids_recon.report.roi_optimal import SyntheticPicture
 from bids_recon.workflow.audit_log import read_audits
 from bids_recon.workflow.averaging import AVERAGE, Mean, average_over_people
-from bids_recon.workflow.caption_files import caption_files, with_captions
+from bids_recon.workflow.caption_files import caption_files, check_fitted_captions, with_captions
 from bids_recon.workflow.column_notes import IMAGE_COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS
 from bids_recon.workflow.decoding import Decoded, rebuild_methods
 from bids_recon.workflow.drawing_choices import check_settled, drawing_record
@@ -87,8 +87,7 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
         "items": (drawn.items, ITEM_COLUMNS),
         "images": (drawn.images, IMAGE_COLUMNS),
     }
-    firsts = {method: next(iter(by_person.values())) for method, (_, by_person) in decoded.items()}
-    drawing = {method: drawing_record(method, first, settings) for method, first in firsts.items()}
+    drawing = {method: drawing_record(choices) for method, choices in drawn.choices.items()}
     for name, (parts, columns) in tables.items():
         write_table(
             group_dir,
@@ -121,9 +120,7 @@ def run_group(settings: Settings, command: str, on_step: Callable[[str], None] =
                 method: [sidecar["Shuffles"] for sidecar in by_person.values()]
                 for method, (_, by_person) in decoded.items()
             },
-            choices=[
-                make_method(method, options_of(first, settings)).choices for method, first in firsts.items()
-            ],
+            choices=list(drawn.choices.values()),
             warnings=warnings,
         ),
         subjects=pd.DataFrame(subjects),
@@ -151,6 +148,7 @@ class _Drawn:
     images: list[pd.DataFrame] = field(default_factory=list)
     regions: list[pd.DataFrame] = field(default_factory=list)
     gallery: list[GalleryItem] = field(default_factory=list)
+    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: list[pd.DataFrame] = field(default_factory=list)
     synthetic: list[SyntheticPicture] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -166,7 +164,7 @@ def _draw(
 ) -> None:
     """Draw, score and write what was decoded by one method: everyone, their mean, and single regions."""
     drawn.sidecars.update(sidecars)
-    stimuli = _stimuli(settings, list(decoded.values()), list(sidecars.values()))
+    stimuli, captions = _stimuli(settings, method, list(decoded.values()), list(sidecars.values()))
     seen = seen_thumbnails(stimuli, stimuli.ids)
     scratch, group_dir = settings.work_dir / "scratch", settings.output_dir / "group"
     images = []
@@ -182,6 +180,9 @@ def _draw(
         for person, one in everyone.items():
             latents, seed = one.decoded, options[next(iter(one.leads.values()))].seed
             methods = _methods(method, one, options)
+            drawn.choices.setdefault(method, next(iter(methods.values())).choices)
+            found = check_fitted_captions(method, methods, stimuli, latents.items["stimulus_id"], captions)
+            drawn.warnings += [text for text in found if text not in drawn.warnings]
             if not method_class(method).quick_render:
                 folder = settings.work_dir / "pictures" / label(method)
                 methods = {fold: RememberedPictures(one, folder) for fold, one in methods.items()}
@@ -198,7 +199,7 @@ def _draw(
             drawn.metrics.append(scores.metrics.assign(**who)[list(METRIC_COLUMNS)])
             drawn.items.append(scores.items.assign(**who)[list(ITEM_COLUMNS)])
             samples = None
-            if settings.samples > 1 and region == ALL and not method_class(method).quick_render:
+            if settings.samples > 1 and region == ALL and method_class(method).draws_at_random:
                 samples = Samples(latents, methods, seed, settings.samples)
                 samples.draw()
             images.append(
@@ -216,9 +217,11 @@ def _draw(
             )
             steps = steps_of_items(latents, methods, seed)
             drawn.gallery += gallery_items(person, shown_method(method, region), latents, scores, seen, steps)
-    found = analyse_group(settings.output_dir, settings.work_dir, method, decoded, options)
-    drawn.weights.append(found.weights)
-    drawn.synthetic += found.pictures
+    if settings.samples > 1 and not method_class(method).draws_at_random:
+        drawn.warnings.append(f"{method} draws one picture of each response: its samples would be the same.")
+    analysed = analyse_group(settings.output_dir, settings.work_dir, method, decoded, options)
+    drawn.weights.append(analysed.weights)
+    drawn.synthetic += analysed.pictures
     remove_unlisted(group_dir, method, images)
     drawn.images += images
     drawn.regions += [
@@ -274,8 +277,9 @@ def _read(settings: Settings, method: str) -> tuple[dict[str, Decoded], dict[str
 
 
 def _stimuli(
-    settings: Settings, decoded: Sequence[Decoded], sidecars: Sequence[dict[str, Any]]
-) -> StimulusSet:
+    settings: Settings, method: str, decoded: Sequence[Decoded], sidecars: Sequence[dict[str, Any]]
+) -> tuple[StimulusSet, tuple[Path, ...]]:
+    """Test pictures of a method, and the files of their captions."""
     sidecar = sidecars[0]
     folders = settings.stimuli or tuple(Path(f) for f in sidecar["Stimuli"] if Path(f).is_dir())
     spec = load_stimulus_spec(settings.stimulus_spec or sidecar["StimulusSpec"])
@@ -292,7 +296,8 @@ def _stimuli(
     else:
         stimuli = look_up(shown, spec, settings.bids_dir, folders, attributes)
     before = list(dict.fromkeys(file for one in sidecars for file in one.get("Captions", ())))
-    stimuli = with_captions(stimuli, caption_files(settings, spec, before))
+    captions = caption_files(settings, spec, (method,), before)
+    stimuli = with_captions(stimuli, captions)
     if missing := stimuli.missing():
         annexed = [str(one.path) for one in missing if one.path is not None]
         raise MissingInputError(
@@ -302,4 +307,4 @@ def _stimuli(
             if annexed
             else "Name their folder with --stimuli.",
         )
-    return stimuli
+    return stimuli, captions

@@ -158,6 +158,8 @@ def _key(
     sidecar: dict[str, Any],
 ) -> str:
     responses, earlier = result.responses, plan.earlier.get(decoding.method)
+    unfitted = make_method(decoding.method, decoding.options)
+    captioned = unfitted.uses_captions
     return stage_key(
         {
             "output": str(settings.output_dir.resolve()),
@@ -170,7 +172,7 @@ def _key(
                 name: fingerprint(path) if (path := plan.stimuli.file(name)) else name
                 for name in decoding.split.stimuli
             },
-            "captions": plan.stimuli.captions(decoding.split.stimuli),
+            "captions": plan.stimuli.captions(decoding.split.stimuli) if captioned else None,
             "extra": [fingerprint(path) for path in extra],
             "method": decoding.method,
             "roi_pictures": settings.roi_pictures,
@@ -179,7 +181,7 @@ def _key(
             "average_trials": decoding.average_trials,
             "n_shuffles": decoding.n_shuffles,
             "glm": result.estimates_key,
-            "weights": weight_hashes(make_method(decoding.method, decoding.options)),
+            "weights": weight_hashes(unfitted, unfitted.decoding_weights),
             "sidecar": sidecar,
         }
     )
@@ -238,7 +240,9 @@ def _sidecar(
         "StimulusSpec": _spec_to_load_again(settings, plan),
         "Stimuli": [str(folder.absolute()) for folder in settings.stimuli],
         "NsdRelease": str(release.root.absolute()) if (release := nsd_release(settings)) else None,
-        "Captions": [str(file.absolute()) for file in plan.captions],
+        "Captions": [
+            str(file.absolute()) for file in plan.captions if method_class(decoding.method).uses_captions
+        ],
         "Split": decoding.split.rule,
         "Folds": {fold.name: {"train": len(fold.train), "test": {k: len(v) for k, v in fold.test.items()}}
                   for fold in decoding.split.folds},

@@ -28,7 +28,12 @@ from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.nsd_regions import GENERAL
 from bids_recon.rois.requests import Region, resolve_regions
-from bids_recon.workflow.caption_files import caption_files, check_captions, with_captions
+from bids_recon.workflow.caption_files import (
+    caption_files,
+    check_captions,
+    check_fitted_captions,
+    with_captions,
+)
 from bids_recon.workflow.fmriprep_choice import find_fmriprep_runs, fmriprep_root, plain_space
 from bids_recon.workflow.missing import Missing, missing_images, missing_pictures
 from bids_recon.workflow.nsd_source import (
@@ -166,7 +171,7 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
             anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
         missing = missing_images(read, prepared, anatomy)
     stimuli = nsd.stimuli if nsd else find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
-    captions = caption_files(settings, spec)
+    captions = () if settings.responses_only else caption_files(settings, spec, settings.method)
     stimuli = with_captions(stimuli, captions)
     split, audit = None, None
     earlier = read_earlier_fits(settings, subject)
@@ -196,7 +201,12 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         )
         missing += missing_pictures(stimuli, split)
         if not settings.responses_only:
-            warnings += check_captions(settings.method, stimuli, split.stimuli, captions)
+            if earlier:
+                for name, fit in earlier.items():
+                    fitted = {fit.fold.name: fit.method}
+                    warnings += check_fitted_captions(name, fitted, stimuli, split.stimuli, captions)
+            else:
+                warnings += check_captions(settings.method, stimuli, split.stimuli, captions)
     masks = nsd.masks if nsd else find_masks(settings.bids_dir, subject, settings.derivatives)
     requests = sort_requests(settings.roi)
     # Masks of atlases are made later; with them alone, no other region is meant.

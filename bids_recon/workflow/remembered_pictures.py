@@ -25,6 +25,8 @@ from bids_recon.workflow.decoding import Decoded
 from bids_recon.workflow.weight_hashes import weight_hashes
 
 _PICTURE, _STEP = "picture", "step/"
+# In place of a step that is the picture itself, as the last one often is.
+_AS_PICTURE = np.empty(0, dtype=np.uint8)
 
 
 class RememberedPictures(Method):
@@ -94,7 +96,7 @@ class RememberedPictures(Method):
         """Pictures of the method and the steps to them, drawn now or before."""
         kept = [_read(file) for file in self._files(latents, seeds)]
         numbers = _numbers(kept[0])
-        steps = {number: np.stack([one[f"{_STEP}{number}"] for one in kept]) for number in numbers}
+        steps = {number: np.stack([_step(one, number) for one in kept]) for number in numbers}
         return np.stack([one[_PICTURE] for one in kept]), steps
 
     def thumbnails(
@@ -104,7 +106,7 @@ class RememberedPictures(Method):
         found = []
         for file in self._files(latents, seeds):
             kept = _read(file)
-            found.append({number: thumbnail(kept[f"{_STEP}{number}"], edge) for number in _numbers(kept)})
+            found.append({number: thumbnail(_step(kept, number), edge) for number in _numbers(kept)})
         return found
 
     def _files(self, latents: Mapping[str, NDArray[np.floating]], seeds: NDArray[np.uint64]) -> list[Path]:
@@ -163,14 +165,26 @@ class RememberedPictures(Method):
             rows = missing[start : start + self._at_once]
             pictures, steps = draw(rows)
             for place, row in enumerate(rows):
-                named = {f"{_STEP}{number}": frames[place] for number, frames in steps.items()}
-                write_safetensors(files[row], {_PICTURE: pictures[place], **named})
+                picture = pictures[place]
+                named = {
+                    f"{_STEP}{number}": _AS_PICTURE
+                    if np.array_equal(frames[place], picture)
+                    else frames[place]
+                    for number, frames in steps.items()
+                }
+                write_safetensors(files[row], {_PICTURE: picture, **named})
         return files
 
 
 def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
     """A picture and its steps, in memory: a map of each of thousands of files would hold them open."""
     return {name: np.array(array) for name, array in open_tensors(file).items()}
+
+
+def _step(kept: Mapping[str, NDArray[np.uint8]], number: int) -> NDArray[np.uint8]:
+    """The picture after some iterations."""
+    step = kept[f"{_STEP}{number}"]
+    return step if step.size else kept[_PICTURE]
 
 
 def _numbers(kept: Mapping[str, NDArray[np.uint8]]) -> list[int]:

@@ -14,6 +14,8 @@ from bids_recon.workflow.decoding import Decoded
 
 # Items whose pictures are asked for at a time: a method may draw them in smaller batches.
 AT_ONCE = 64
+FOLDER = "samples"
+"""Below that of the pictures: a stimulus may be called `cat_spread`."""
 
 
 class Samples:
@@ -70,10 +72,10 @@ def spread_map(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
 def sample_file(file: str, number: int) -> str:
     """Name of the file of a further sample, from that of the picture."""
     path = PurePosixPath(file)
-    return str(path.with_name(f"{path.stem}_sample-{number + 1:02d}.png"))
+    return str(path.parent / FOLDER / f"{path.stem}_sample-{number + 1:02d}.png")
 
 
 def spread_file(file: str) -> str:
     """Name of the file of the spread map, from that of the picture."""
     path = PurePosixPath(file)
-    return str(path.with_name(f"{path.stem}_spread.png"))
+    return str(path.parent / FOLDER / f"{path.stem}_spread.png")

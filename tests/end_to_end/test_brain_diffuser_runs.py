@@ -205,7 +205,9 @@ def test_samples_of_each_response(
         first = folder / "out/group" / row["file"]
         own = [np.asarray(Image.open(first)).astype(float)]
         own += [
-            np.asarray(Image.open(first.with_name(f"{first.stem}_sample-{number:02d}.png"))).astype(float)
+            np.asarray(
+                Image.open(first.parent / "samples" / f"{first.stem}_sample-{number:02d}.png")
+            ).astype(float)
             for number in (2, 3)
         ]
         spread = np.stack(own).std(axis=0, ddof=1).mean(axis=-1)
@@ -230,6 +232,8 @@ def test_ablations(
     chosen = (*ONE, "--ablate", left_out)
     assert group(bids_dir, folder, networks, *chosen) == 0
     assert drawing(folder)["ablate"] == [left_out]
+    weight_of_text = {"clip-text": 0.0, "clip-vision": 1.0}
+    assert drawing(folder)["text_strength"] == weight_of_text.get(left_out, 0.4)
     whole, part = pictures(drawn), pictures(folder)
     assert all(np.abs(whole[name] - part[name]).max() > 1 for name in part)
 
@@ -243,8 +247,40 @@ def test_without_captions_pictures_alone_are_used(
     assert "There are no captions: brain-diffuser decodes and draws without clip-text." in caplog.text
     sidecar = json.loads((tmp_path / "out" / f"{STEM}_decoder.json").read_text())
     assert list(sidecar["LatentSpaces"]["0"]) == ["vdvae", "clip-vision"]
-    assert group(tiny, tmp_path, networks) == 0
+    with caplog.at_level(logging.WARNING, logger="bids_recon"):
+        assert group(tiny, tmp_path, networks) == 0
+    assert "brain-diffuser decoded and draws without clip-text" in caplog.text
     assert len(pictures(tmp_path)) == 8
+    assert drawing(tmp_path)["text_strength"] == 0.0
+    assert group(tiny, tmp_path, networks, "--ablate", "clip-vision") == 2
+
+
+def test_captions_that_are_missing_or_not_used(
+    fitted: tuple[Path, Path, Path], tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, before, networks = fitted
+    folder = Path(shutil.copytree(before, tmp_path / "run"))
+    other = tmp_path / "other.tsv"
+    other.write_text("stim_file\tcaption\nelsewhere.png\tA picture of something else\n")
+    assert group(tiny, folder, networks, *ONE, "--captions", other) == 65
+    said = capsys.readouterr().err
+    assert "8 of 8 pictures have no caption" in said and "--captions" in said
+    # Another method does not look at a table that it could not read.
+    (tiny / "stimuli" / "captions.tsv").write_text("image\ttext\n1\t2\n")
+    given = [tiny, tmp_path / "plain", "participant", "--preprocess", "none", "--split", SPLIT, *ONE]
+    given += ["-w", tmp_path / "w", "--nprocs", "1", "--skip-bids-validation", "--n-shuffles", "1"]
+    assert main([str(word) for word in given]) == 0
+
+
+def test_options_of_drawing_do_not_fit_again(fitted: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    bids_dir, before, networks = fitted
+    folder = Path(shutil.copytree(before, tmp_path / "run"))
+    decoders = folder / "out" / f"{STEM}_decoder.safetensors"
+    # The output folder is part of what a stage depends on.
+    assert participant(bids_dir, folder, networks, *ONE) == 0
+    stamp = decoders.stat().st_mtime_ns
+    assert participant(bids_dir, folder, networks, *ONE, "--ablate", "diffusion", "--steps", "9") == 0
+    assert decoders.stat().st_mtime_ns == stamp
 
 
 def test_missing_weights_say_how_to_get_them(

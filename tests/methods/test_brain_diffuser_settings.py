@@ -41,7 +41,9 @@ def test_weight_of_text_after_ablation(ablate: Any, weight: float) -> None:
     [
         ({"ablate": ("clip-text", "clip-vision")}, "leaves nothing that could guide"),
         ({"ablate": ("diffusion", "vdvae")}, "goes with nothing else"),
-        ({"strength": 0.01, "steps": 50}, "--strength 0.01 of 50 steps is no step"),
+        ({"strength": 0.01, "steps": 50}, "a strength of 0.01 leaves none of 50 steps"),
+        ({"strength": 0.0}, "the strength of diffusion is 0.0"),
+        ({"steps": 1000}, "1000 steps cannot be taken through 1000 timesteps"),
         ({"vdvae_latents": "median"}, "vdvae_latents of the method brain-diffuser is 'median'"),
         ({"precision": "int8"}, "Choose one of: auto, float32, bfloat16, float16"),
     ],
@@ -52,4 +54,6 @@ def test_choices_that_cannot_be(extra: dict[str, Any], words: str) -> None:
 
 
 def test_a_strength_of_nothing_is_no_matter_without_a_guess() -> None:
-    assert BrainDiffuserSettings.of({"strength": 0.0, "ablate": ("vdvae",)}).strength == 0.0
+    from_noise = BrainDiffuserSettings.of({"strength": 0.0, "ablate": ("vdvae",)})
+    assert from_noise.guidance.steps_taken == 50
+    assert BrainDiffuserSettings.of({"strength": 0.0, "ablate": ("diffusion",)}).ablate == ("diffusion",)

@@ -6,13 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bids_recon.config import Settings
 from bids_recon.dataset.stimuli import Stimulus, StimulusSet
 from bids_recon.dataset.stimulus_spec import load_stimulus_spec
 from bids_recon.errors import DataError
-from bids_recon.workflow.caption_files import caption_files, check_captions, with_captions
+from bids_recon.methods.brain_diffuser import BrainDiffuser
+from bids_recon.methods.eigenimage import Eigenimage
+from bids_recon.workflow.caption_files import (
+    caption_files,
+    check_captions,
+    check_fitted_captions,
+    with_captions,
+)
 
 SPEC = load_stimulus_spec()
 
@@ -36,12 +44,17 @@ def settings(folder: Path, **more: Any) -> Settings:
 
 
 def test_where_captions_are_taken_from(tmp_path: Path) -> None:
-    assert caption_files(settings(tmp_path), SPEC) == ()
+    users = ("eigenimage", "brain-diffuser")
+    assert caption_files(settings(tmp_path), SPEC, users) == ()
     own = table(tmp_path / "stimuli" / "captions.tsv", ("a.png", "a dog"))
     other = table(tmp_path / "more.tsv", ("a.png", "a cat"))
-    assert caption_files(settings(tmp_path), SPEC) == (own,)
-    assert caption_files(settings(tmp_path), SPEC, [str(other)]) == (other,)
-    assert caption_files(settings(tmp_path, captions=(other,)), SPEC, [str(own)]) == (other,)
+    assert caption_files(settings(tmp_path), SPEC, users) == (own,)
+    assert caption_files(settings(tmp_path), SPEC, users, [str(other)]) == (other,)
+    assert caption_files(settings(tmp_path, captions=(other,)), SPEC, users, [str(own)]) == (other,)
+    # The data set was moved since, or is mounted elsewhere.
+    assert caption_files(settings(tmp_path), SPEC, users, [str(tmp_path / "gone.tsv")]) == (own,)
+    # What a method does not use is not looked at.
+    assert caption_files(settings(tmp_path, captions=(other,)), SPEC, ("eigenimage",), [str(own)]) == ()
 
 
 def test_captions_reach_their_pictures(tmp_path: Path) -> None:
@@ -68,6 +81,15 @@ def test_captions_are_there_for_all_or_for_none(tmp_path: Path) -> None:
     assert check_captions(["brain-diffuser"], some, ("a",), [own]) == []
     with pytest.raises(DataError, match=rf"{own}: 1 of 2 pictures have no caption: b"):
         check_captions(["brain-diffuser"], some, ids, [own])
+    captioned, bare_one = BrainDiffuser(), BrainDiffuser()
+    bare_one.load_state({"captioned": np.zeros(1)})
+    assert check_fitted_captions("eigenimage", {"0": Eigenimage()}, bare, ids, []) == []
+    (warning,) = check_fitted_captions("brain-diffuser", {"0": bare_one}, some, ids, [own])
+    assert "draws without clip-text" in warning
+    assert check_fitted_captions("brain-diffuser", {"0": captioned}, some, ("a", "a"), [own]) == []
+    for known, given, words in ((some, [own], rf"{own}: 1 of 2"), (bare, [], "2 of 2")):
+        with pytest.raises(DataError, match=rf"{words} pictures have no caption.*--captions"):
+            check_fitted_captions("brain-diffuser", {"0": captioned}, known, ids, given)
     strangers = with_captions(bare, [table(tmp_path / "d.tsv", ("z.png", "a zebra"))])
     (warning,) = check_captions(["brain-diffuser"], strangers, ids, [tmp_path / "d.tsv"])
     assert "d.tsv knows none of the pictures" in warning

@@ -9,7 +9,9 @@ import pytest
 
 from bids_recon.config import Settings
 from bids_recon.errors import UsageError
+from bids_recon.methods.registry import make_method
 from bids_recon.workflow.drawing_choices import check_settled, drawing_record
+from bids_recon.workflow.method_settings import options_of
 
 FILE = Path("out/sub-01_decoder.json")
 
@@ -22,9 +24,13 @@ def sidecar(**options: Any) -> dict[str, Any]:
     return {"MethodOptions": options, "LegacyTestStatistics": False, "Seed": 0}
 
 
+def record(method: str, decoded: dict[str, Any], chosen: Settings) -> dict[str, Any]:
+    return drawing_record(make_method(method, options_of(decoded, chosen)).choices)
+
+
 def test_the_record_has_what_belongs_to_drawing() -> None:
     chosen = settings(generator="waves", iterations=50, layers=("conv1_1", "fc6"), encoder="vgg19")
-    assert drawing_record("deep-recon", sidecar(), chosen) == {
+    assert record("deep-recon", sidecar(), chosen) == {
         "generator": "waves",
         "optimiser": "lbfgs",
         "iterations": 50,
@@ -32,18 +38,18 @@ def test_the_record_has_what_belongs_to_drawing() -> None:
         "layers": ["conv1_1", "fc6"],
     }
     decoded = sidecar(layers=["fc6", "fc7"])
-    assert drawing_record("deep-recon", decoded, settings())["layers"] == ["fc6", "fc7"]
-    assert drawing_record("eigenimage", sidecar(), chosen) == {}
+    assert record("deep-recon", decoded, settings())["layers"] == ["fc6", "fc7"]
+    assert record("eigenimage", sidecar(), chosen) == {}
 
 
 def test_the_record_of_a_diffusion() -> None:
     chosen = settings(ablate=("clip-text",), steps=20, strength=0.5, device="cpu")
-    assert drawing_record("brain-diffuser", sidecar(vdvae_latents="sample"), chosen) == {
+    assert record("brain-diffuser", sidecar(vdvae_latents="sample"), chosen) == {
         "vdvae_guess": "sample",
         "ablate": ["clip-text"],
         "strength": 0.5,
         "guidance_scale": 7.5,
-        "text_strength": 0.4,
+        "text_strength": 0.0,
         "steps": 20,
         "vd_start": "published",
         "precision": "float32",

@@ -74,10 +74,10 @@ def test_samples_and_their_spread_are_written_and_listed(tmp_path: Path) -> None
         f"{name}{end}.png" for name in "abc" for end in ("", "_sample-02", "_sample-03", "_spread")
     )
     assert table["n_samples"].tolist() == [3, 3, 3]
-    assert table["spread_file"][1] == "images/01/dice/test/b_spread.png"
+    assert table["spread_file"][1] == "images/01/dice/test/samples/b_spread.png"
     values = [
-        np.asarray(Image.open(tmp_path / "images/01/dice/test" / f"a{end}.png"))[0, 0, 0]
-        for end in ("", "_sample-02", "_sample-03")
+        np.asarray(Image.open(tmp_path / "images/01/dice/test" / f"{name}.png"))[0, 0, 0]
+        for name in ("a", "samples/a_sample-02", "samples/a_sample-03")
     ]
     assert table["spread"][0] == np.float64(np.std(np.array(values, float), ddof=1))
     spread = np.asarray(Image.open(tmp_path / table["spread_file"][0]))
