@@ -66,7 +66,8 @@ def read_design(file: Path) -> NsdDesign:
         raise MissingInputError("there is no such file", file=file)
     try:
         content = scipy.io.loadmat(file, variable_names=list(_VARIABLES))
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+    # Damaged files end in errors of MATLAB's format, of zlib, and of numpy.
+    except Exception as error:
         raise _damaged(file, f"cannot be read as MATLAB's version 5 ({error})") from error
     for name, n_dimensions in _VARIABLES.items():
         if name not in content or content[name].ndim != n_dimensions:

@@ -15,6 +15,8 @@ from bids_recon.rois.selection import VoxelSelection
 
 # Voxels that respond to the pictures, drawn by hand by the authors of NSD.
 GENERAL = "nsdgeneral"
+# Regions of Ozcelik & VanRullen 2023, section 3.5.
+OF_THE_PAPER = ("V1", "V2", "V3", "hV4", "Face-ROI", "Word-ROI", "Place-ROI", "Body-ROI")
 # What the values of the volumes are, from 1, where their tables were not fetched (data manual, "ROIs").
 AREAS = {
     "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
@@ -84,7 +86,15 @@ def read_areas(table: Path) -> dict[int, str]:
         When a line is something else.
     """
     areas: dict[int, str] = {}
-    for line in table.read_text(encoding="utf-8").splitlines():
+    try:
+        text = table.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "is not UTF-8 text",
+            file=table,
+            remedy="Fetch it again, or remove it: the names of the data manual are used then.",
+        ) from error
+    for line in text.splitlines():
         if not (cells := line.split()):
             continue
         if len(cells) < 2 or not cells[0].isdecimal():
@@ -111,8 +121,8 @@ def select_nsd_voxels(
     subject : str
         Label, such as `01`.
     requested : sequence of str
-        As `bids_recon.rois.requests.resolve_regions` takes them. Empty: the voxels of `nsdgeneral`, with all
-        other regions as far as they lie in it.
+        As `bids_recon.rois.requests.resolve_regions` takes them. Empty: the voxels of `nsdgeneral`, with the
+        regions of the paper as far as they lie in it.
 
     Returns
     -------
@@ -129,17 +139,19 @@ def select_nsd_voxels(
     ReconError
         What `bids_recon.rois.select.select_voxels` raises.
     """
-    if not masks or (not requested and GENERAL not in masks):
+    whole = release.brain_mask(subject)
+    if (not requested and GENERAL not in masks) or not (masks or whole.is_file()):
         raise MissingInputError(
             "there is no such volume of regions",
             file=release.region_file(subject, GENERAL),
             remedy="Fetch the folder roi of the release, or name other regions with --roi.",
         )
-    grid = read_volume(next(iter(masks.values()))[0].path)
+    grid = read_volume(next(iter(masks.values()))[0].path if masks else whole)
+    wanted = requested or [GENERAL, *(name for name in OF_THE_PAPER if name in masks)]
     brain = None
-    if needs_brain(requested, masks, space=GRID) and release.brain_mask(subject).is_file():
-        brain = read_volume(release.brain_mask(subject)).data > 0
-    voxels, warnings = select_voxels(requested, masks, grid, brain=brain, space=GRID)
+    if needs_brain(wanted, masks, space=GRID) and whole.is_file():
+        brain = read_volume(whole).data > 0
+    voxels, warnings = select_voxels(wanted, masks, grid, brain=brain, space=GRID)
     return (voxels if requested else voxels.restrict(voxels.rois[GENERAL])), warnings
 
 

@@ -16,6 +16,7 @@ from bids_recon.workflow.analyses import ChosenRegions, FittedMethod, analyse_pa
 from bids_recon.workflow.decoding import DecodingPlan
 from bids_recon.workflow.encoding import encode
 from bids_recon.workflow.latents_store import read_decoded
+from bids_recon.workflow.nsd_source import nsd_release
 from bids_recon.workflow.responses import ResponseResult
 from bids_recon.workflow.stage_cache import StageCache
 
@@ -34,7 +35,10 @@ def regions_to_analyse(settings: Settings, subject: str, result: ResponseResult)
         return None
     voxels, prepared = result.responses.voxels, result.prepared
     file = settings.eccentricity
-    if file is None:
+    if file is None and (release := nsd_release(settings)) is not None:
+        own_map = release.eccentricity(subject)
+        file = own_map if own_map.is_file() else None
+    elif file is None:
         own = sorted(path for path in (settings.bids_dir / "derivatives").glob("*") if path.is_dir())
         file = find_eccentricity(subject, [*settings.derivatives.values(), *own], voxels.space)
     anatomy = None if prepared is None else prepared.anatomy_affine

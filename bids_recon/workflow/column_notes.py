@@ -43,7 +43,8 @@ IMAGE_COLUMNS = {
     **_ITEM,
     "n_trials": "Trials that went into the response",
     "file": "Reconstructed picture, relative to the folder of this table",
-    "seen_file": "Picture that was seen, relative to the BIDS folder; its name alone when it lies elsewhere",
+    "seen_file": "Picture that was seen (or the file that holds it among others), relative to the BIDS"
+    " folder; its name alone when it lies elsewhere",
     "height": "Pixels",
     "width": "Pixels",
     "seed": "Seed of the picture",

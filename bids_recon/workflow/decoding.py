@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from bids_recon.workflow.encoding import encode
 from bids_recon.workflow.modulation import Modulation
 from bids_recon.workflow.space_decoding import DecodedSpace, FoldData, decode_space, keeps_weights
 
+# Bytes of the training latents of all spaces up to which they stay on the disk, for the next region.
+KEPT_ON_DISK = 32 * 2**30
 # Trials up to which what the fits of each shuffle share is kept from one latent space to the next.
 FEW_TRIALS = 2000
 ITEM_COLUMNS = ("fold", "test_set", "stimulus_id", "stim_file", "session", "task", "trial_index", "n_trials")
@@ -247,7 +250,7 @@ def _shuffled_orders(plan: DecodingPlan, subject: str, n_trials: int) -> list[ND
 def _true_latents(
     plan: DecodingPlan, method: Method, space: str, ids: tuple[str, ...]
 ) -> NDArray[np.floating]:
-    """Latents (n_ids, n_targets) of pictures; kept for the next region where there is one fold."""
+    """Latents (n_ids, n_targets) of pictures; kept for the next region of one fold, where there is room."""
     identities = {name: one.identity for name, one in method.latent_spaces.items()}
     key = (identities[space], ids)
     if key not in plan.encoded:
@@ -257,7 +260,8 @@ def _true_latents(
         for name, latents in encode(method, space, images, plan.scratch, captions).items():
             plan.encoded[identities[name], ids] = latents.reshape(len(latents), -1)
     found = plan.encoded[key]
-    if isinstance(found, np.memmap):
+    numbers = sum(math.prod(one.shape) for one in method.latent_spaces.values())
+    if isinstance(found, np.memmap) and 4 * numbers * len(ids) > KEPT_ON_DISK:
         # Latents of many layers do not stay on the disk beside one another.
         del plan.encoded[key]
     return found

@@ -48,7 +48,7 @@ from bids_recon.workflow.remembered_pictures import RememberedPictures, steps_of
 from bids_recon.workflow.samples import Samples
 from bids_recon.workflow.scoring import score
 from bids_recon.workflow.stage_cache import remove_leftovers
-from bids_recon.workflow.subject_page import gallery_items, seen_thumbnails
+from bids_recon.workflow.subject_page import gallery_items, rows_shown, seen_thumbnails
 from bids_recon.workflow.true_latents import TrueLatents
 
 LOGGER = logging.getLogger("bids_recon")
@@ -216,6 +216,10 @@ def _draw(
                 )
             )
             steps = steps_of_items(latents, methods, seed)
+            n_items, n_shown = len(latents.items), len(rows_shown(latents.items))
+            if n_shown < n_items:
+                text = f"This page shows {n_shown} of {n_items} pictures of each person and method."
+                drawn.warnings += [] if text in drawn.warnings else [text]
             drawn.gallery += gallery_items(person, shown_method(method, region), latents, scores, seen, steps)
     if settings.samples > 1 and not method_class(method).draws_at_random:
         drawn.warnings.append(f"{method} draws one picture of each response: its samples would be the same.")
@@ -305,6 +309,6 @@ def _stimuli(
             file=missing[0].path or missing[0].wanted,
             remedy=f"Fetch with: {datalad_get(annexed, settings.bids_dir)}"
             if annexed
-            else "Name their folder with --stimuli.",
+            else spec.stimuli.missing or "Name their folder with --stimuli.",
         )
     return stimuli, captions

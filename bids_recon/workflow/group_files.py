@@ -114,7 +114,7 @@ def remove_unlisted(group_dir: Path, method: str, images: Sequence[pd.DataFrame]
 
 
 def _seen_file(stimuli: StimulusSet, stimulus_id: str, bids_dir: Path) -> str | None:
-    path = stimuli.path(stimulus_id)
+    path = stimuli.file(stimulus_id)
     if path is None:
         return None
     inside = path.absolute().is_relative_to(bids_dir.absolute())

@@ -163,7 +163,7 @@ def _key(
     return stage_key(
         {
             "output": str(settings.output_dir.resolve()),
-            "responses": hashlib.sha256(np.ascontiguousarray(responses.data).tobytes()).hexdigest(),
+            "responses": hashlib.sha256(np.ascontiguousarray(responses.data).data).hexdigest(),
             "voxels": hashlib.sha256(responses.voxels.indices.tobytes()).hexdigest(),
             "regions": region_hashes(responses.voxels),
             "trials": responses.trials[["session", "task", "run", "stimulus_id", "set"]].to_json(),

@@ -19,7 +19,7 @@ from bids_recon.errors import NothingSelectedError, UsageError
 from bids_recon.glm.nsd_betas import read_nsd_responses
 from bids_recon.glm.responses import Responses
 from bids_recon.outputs.names import bids_uri
-from bids_recon.rois.masks import MaskSource
+from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.nsd_regions import nsd_masks, select_nsd_voxels
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.region_requests import sort_requests
@@ -105,6 +105,7 @@ def read_nsd_source(settings: Settings, subject: str, spec: StimulusSpec) -> Nsd
             file=release.root,
             remedy="Leave --task-id out.",
         )
+    _refuse_what_is_not_read(settings)
     if sort_requests(settings.roi).atlases:
         raise UsageError(
             "--roi atlas:... needs BOLD, and the responses of NSD are read",
@@ -115,7 +116,27 @@ def read_nsd_source(settings: Settings, subject: str, spec: StimulusSpec) -> Nsd
     coco_ids = read_coco_ids(release, design)
     trials = nsd_trials(design, coco_ids, subject, sessions)
     stimuli = nsd_stimuli(release, trials["stimulus_id"], coco_ids)
-    return NsdSource(trials, stimuli, nsd_masks(release, subject))
+    # Masks of one's own, on NSD's grid, may lie in other derivatives.
+    own = {name: folder for name, folder in settings.derivatives.items() if name != NSD}
+    masks = {**find_masks(release.root, subject, own), **nsd_masks(release, subject)}
+    return NsdSource(trials, stimuli, masks)
+
+
+def _refuse_what_is_not_read(settings: Settings) -> None:
+    """Options that would have no effect on responses that are read."""
+    given = {
+        f"--glm {settings.glm}": settings.glm != Settings.glm,
+        "--derivatives fmriprep=PATH": "fmriprep" in settings.derivatives,
+        "--bids-filter-file": bool(settings.bids_filters.get("bold")),
+        "--stimuli": bool(settings.stimuli),
+        "--hrf-shift": settings.hrf_shift is not None,
+        "--space": settings.space is not None,
+    }
+    if named := [option for option, there in given.items() if there]:
+        raise UsageError(
+            f"{', '.join(named)} has no effect on the release of NSD, whose responses and pictures are read",
+            remedy="Leave it out.",
+        )
 
 
 def nsd_voxels(

@@ -12,7 +12,7 @@ import bids_recon
 from bids_recon.config import Settings, settings_to_toml
 from bids_recon.dataset.layout import list_participants, read_description, select_participants
 from bids_recon.dataset.validation import validate
-from bids_recon.errors import ExitCode, UsageError
+from bids_recon.errors import ExitCode, MissingInputError, UsageError
 from bids_recon.methods.registry import make_method, method_class
 from bids_recon.outputs.atomic import write_text
 from bids_recon.outputs.dataset import initialise_output
@@ -33,12 +33,21 @@ from bids_recon.workflow.responses import planned_voxels
 MB_PER_PARTICIPANT = 2000
 # The same with a network and the features of a batch of pictures.
 MB_WITH_NETWORK = 6000
+# All responses of a person of NSD, several times over, and the matrices of a ridge.
+MB_OF_NSD = 16_000
 LOGGER = logging.getLogger("bids_recon")
 
 
 def _participants(settings: Settings) -> list[str]:
     if (release := nsd_release(settings)) is not None:
-        return select_participants(release.subjects(), settings.participant_label, release.root)
+        people = release.subjects()
+        if not people:
+            raise MissingInputError(
+                "has no responses of anybody (nsddata_betas/ppdata/subj.../func1pt8mm/...)",
+                file=release.root,
+                remedy="Fetch those of one person of NSD at least.",
+            )
+        return select_participants(people, settings.participant_label, release.root)
     # The data set itself is looked at first: without it, options make no sense.
     read_description(settings.bids_dir)
     betas = [settings.derivatives[BETAS]] if BETAS in settings.derivatives else []
@@ -122,6 +131,8 @@ def _processes(settings: Settings) -> int:
     by_cores = settings.nprocs // settings.omp_nthreads
     networks = not settings.responses_only and any(make_method(name).weights for name in settings.method)
     each = MB_WITH_NETWORK if networks else MB_PER_PARTICIPANT
+    if nsd_release(settings) is not None:
+        each = max(each, MB_OF_NSD)
     by_memory = settings.memory_mb // each if settings.memory_mb else by_cores
     return max(1, min(by_cores, by_memory))
 

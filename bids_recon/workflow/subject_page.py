@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,11 +27,20 @@ from bids_recon.workflow.scoring import Scores
 # Identification has many ties at 1, and is undefined for one picture; pixels always tell pictures apart.
 SORTED_BY = "pixcorr"
 PIXELS = "pixels-1"
+MOST_SHOWN = 200
+"""Pictures of a person, method and test set that a page shows: each takes some 15 KB of it."""
 
 
 def seen_thumbnails(stimuli: StimulusSet, ids: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
     """Pictures that were seen, as a page shows them, by stimulus id."""
     return {name: thumbnail(stimuli.image(name)) for name in dict.fromkeys(ids)}
+
+
+def rows_shown(items: pd.DataFrame) -> list[int]:
+    """Rows of the items that a page shows: all, or of large test sets some that their names draw."""
+    drawn = [hashlib.sha256(f"{item}".encode()).hexdigest() for item in items["stimulus_id"]]
+    ranked = items.assign(drawn=drawn).reset_index(drop=True).groupby("test_set", sort=False)["drawn"]
+    return np.flatnonzero(ranked.rank(method="first") <= MOST_SHOWN).tolist()
 
 
 def gallery_items(
@@ -55,7 +65,9 @@ def gallery_items(
     }
     metrics = scores.items.loc[scores.items["protocol"] == PIXELS, "metric"].unique()
     found = []
-    for row, item in enumerate(decoded.items.to_dict("records")):
+    items = decoded.items.to_dict("records")
+    for row in rows_shown(decoded.items):
+        item = items[row]
         key = (str(item["test_set"]), str(item["stimulus_id"]), int(item["trial_index"]))
         values = {metric: by_item[*key, metric] for metric in metrics}
         trial = "" if key[2] < 0 else f" (trial {key[2]})"

@@ -205,9 +205,9 @@ def test_samples_of_each_response(
         first = folder / "out/group" / row["file"]
         own = [np.asarray(Image.open(first)).astype(float)]
         own += [
-            np.asarray(
-                Image.open(first.parent / "samples" / f"{first.stem}_sample-{number:02d}.png")
-            ).astype(float)
+            np.asarray(Image.open(first.parent / "samples" / f"{first.stem}_sample-{number:02d}.png")).astype(
+                float
+            )
             for number in (2, 3)
         ]
         spread = np.stack(own).std(axis=0, ddof=1).mean(axis=-1)

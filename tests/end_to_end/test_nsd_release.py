@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# All thirty regions of NSD are decoded too where none is named, which takes its time.
+# The eight regions of the paper are decoded too where none is named.
 @pytest.mark.parametrize(
     ("preset", "regions"),
     [("nsd37", ()), ("nsd40", ("--roi", "nsdgeneral"))],
@@ -84,3 +85,25 @@ def test_a_plan_and_what_is_missing(release: Path, tmp_path: Path, app: Callable
     assert "nsd_expdesign.mat" in called.err and "Traceback" not in called.err
     called = app(release, tmp_path / "out", "participant", "--participant-label", "03", *METHOD)
     assert called.code != 0 and "Traceback" not in called.err
+    for words in (
+        ("--glm", "lss"),
+        ("--stimuli", tmp_path),
+        ("-d", f"fmriprep={tmp_path}", f"nsd={release}"),
+    ):
+        called = app(release, tmp_path / "out", "participant", *words, *METHOD)
+        assert called.code == 2, words
+        assert f"{words[0]}" in called.err or "fmriprep" in called.err
+
+
+def test_damaged_files_are_named(release: Path, tmp_path: Path, app: Callable[..., Any]) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(release / "nsddata", folder / "nsddata")
+    design = folder / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    design.write_bytes(design.read_bytes()[:10])
+    called = app(folder, tmp_path / "out", "participant", *METHOD)
+    assert called.code == 66
+    assert "has no responses of anybody" in called.err
+    (folder / "nsddata_betas").symlink_to(release / "nsddata_betas")
+    called = app(folder, tmp_path / "out", "participant", "--participant-label", "01", *METHOD)
+    assert called.code == 65
+    assert "nsd_expdesign.mat" in called.err and "Traceback" not in called.err

@@ -13,9 +13,12 @@ from bids_recon.dataset.stimuli import Stimulus, StimulusSet
 from bids_recon.errors import DataError
 from bids_recon.glm.responses import Responses
 from bids_recon.methods.base import MethodOptions
+from bids_recon.outputs import scratch
 from bids_recon.outputs.tensor_files import in_memory
 from bids_recon.rois.selection import VoxelSelection
+from bids_recon.workflow import decoding, encoding
 from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
+from bids_recon.workflow.encoding import encode
 from bids_recon.workflow.scoring import TrueLatents, score
 
 N_TRAIN, N_TEST, REPEATS, N_VOXELS = 30, 6, 3, 60
@@ -207,3 +210,26 @@ def test_latents_of_other_weights_are_refused(experiment):
         rebuild_methods(other, plan.method, plan.options)
     rebuilt = rebuild_methods(decoded, plan.method, plan.options)
     assert set(rebuilt) == {fold.name for fold in decoded.folds}
+
+
+@pytest.mark.parametrize(("room", "n_encoded"), [(2**35, 1), (0, 4)])
+def test_latents_on_the_disk_serve_all_regions_where_there_is_room(
+    experiment, tmp_path, monkeypatch, room, n_encoded
+):
+    responses, plan = experiment
+    plan = replace(plan, scratch=tmp_path, n_shuffles=1)
+    encoded = []
+
+    def counted(method, space, images, folder, captions=None):
+        encoded.append(space)
+        return encode(method, space, images, folder, captions)
+
+    monkeypatch.setattr(encoding, "TOGETHER", 0)
+    monkeypatch.setattr(scratch, "LARGE", 1)
+    monkeypatch.setattr(decoding, "KEPT_ON_DISK", room)
+    monkeypatch.setattr(decoding, "encode", counted)
+    whole, methods = decode(responses, plan)
+    parts = [decode_region(responses, plan, methods, 1) for _ in range(3)]
+    assert len(encoded) == n_encoded
+    for part in parts:
+        np.testing.assert_allclose(latents(part), latents(whole), rtol=1e-4, atol=1e-3)
