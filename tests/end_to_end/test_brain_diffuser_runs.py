@@ -66,15 +66,8 @@ def drawn(fitted: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFact
     """The same folder after the group level."""
     bids_dir, before, networks = fitted
     folder = Path(shutil.copytree(before, tmp_path_factory.mktemp("drawn") / "run"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_recon.workflow.group.available_scorers", lambda weights: [])
-        assert group(bids_dir, folder, networks) == 0
+    assert group(bids_dir, folder, networks) == 0
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_scoring_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bids_recon.workflow.group.available_scorers", lambda weights: [])
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:

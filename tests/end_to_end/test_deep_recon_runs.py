@@ -50,12 +50,6 @@ def run(folder: Path, *argv: object) -> int:
     return main([str(word) for word in words])
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are not scored by a network, which takes most of the time."""
-    monkeypatch.setattr("bids_recon.workflow.group.available_scorers", lambda weights: [])
-
-
 @pytest.fixture(scope="module")
 def fitted(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the participant level of one person, by both methods: `out` and `work`."""
@@ -70,9 +64,7 @@ def drawn(fitted: Path, tiny_original: Path, tmp_path_factory: pytest.TempPathFa
     """The same, after the group level."""
     folder = tmp_path_factory.mktemp("drawn") / "run"
     shutil.copytree(fitted, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_recon.workflow.group.available_scorers", lambda weights: [])
-        assert run(folder, tiny_original, folder / "out", "group", *METHODS, *DRAWING) == 0
+    assert run(folder, tiny_original, folder / "out", "group", *METHODS, *DRAWING) == 0
     return folder
 
 
@@ -153,7 +145,6 @@ def test_group_again_draws_nothing(
     drawn: Path,
     tiny_original: Path,
     tmp_path: Path,
-    no_network: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = copy(drawn, tmp_path)
@@ -175,7 +166,6 @@ def test_a_killed_group_level_goes_on(
     drawn: Path,
     tiny_original: Path,
     tmp_path: Path,
-    no_network: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = copy(fitted, tmp_path)
@@ -207,7 +197,6 @@ def test_other_pictures_of_the_same_latents(
     drawn: Path,
     tiny_original: Path,
     tmp_path: Path,
-    no_network: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = copy(drawn, tmp_path)
@@ -262,7 +251,7 @@ def test_raters_answer_the_pages_of_both_methods(drawn: Path, tmp_path: Path, ca
 
 @lite0
 def test_pictures_of_regions_follow_the_last_call(
-    app: Callable[..., Any], tiny_original: Path, tmp_path: Path, no_network: None
+    app: Callable[..., Any], tiny_original: Path, tmp_path: Path
 ) -> None:
     out, decoder = tmp_path / "out", tmp_path / "out" / "sub-01" / "decoder"
     method = ("--method", "deep-recon", "--iterations", "1")

@@ -37,7 +37,7 @@ def test_demo_refuses_numbers_it_cannot_use(tmp_path, capsys, options):
 
 
 @pytest.mark.slow
-def test_demo_reconstructs_recognisable_pictures(tmp_path, capsys):
+def test_demo_reconstructs_recognisable_pictures(tmp_path, capsys, scoring_network):
     started = time.monotonic()
     assert main([str(tmp_path)]) == 0
     # It takes six minutes on two idle cores; this is no benchmark, so it only notices another order.
