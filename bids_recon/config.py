@@ -80,6 +80,7 @@ class Settings:
     eccentricity: Path | None = None
     extra_images: Path | None = None
     average_trials: bool = True
+    average_training: bool = False
     legacy_test_statistics: bool = False
     n_shuffles: int | None = None
     work_dir: Path = Path("work")
@@ -147,7 +148,7 @@ _SECTIONS = {
         " encoder layers norm_correction generator optimiser iterations layer_order"
         " vdvae_latents vdvae_guess ablate strength guidance_scale text_strength steps vd_start precision"
         " samples roi_pictures analyses roi_mix eccentricity"
-        " extra_images average_trials legacy_test_statistics n_shuffles seed"
+        " extra_images average_trials average_training legacy_test_statistics n_shuffles seed"
     ),
     "execution": "work_dir nprocs omp_nthreads memory_mb device weights batch_size offline"
     " stop_on_first_crash",

@@ -64,6 +64,7 @@ FULL = Settings(
     eccentricity=Path("prf.nii.gz"),
     extra_images=Path("extra"),
     average_trials=False,
+    average_training=True,
     legacy_test_statistics=True,
     n_shuffles=3,
     work_dir=Path("/tmp/w"),

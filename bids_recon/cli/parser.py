@@ -156,6 +156,10 @@ def _add_responses(group: argparse._ArgumentGroup) -> None:
         group, "--no-average-trials", dest="average_trials", action="store_false",
         help="decode and score test trials one by one; default: the mean of a picture's test trials",
     )  # fmt: skip
+    add_option(
+        group, "--average-training", action="store_true",
+        help="train on the mean of a picture's training trials; default: on each of them",
+    )  # fmt: skip
 
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:
@@ -281,7 +285,7 @@ def _check_decoders(settings: Settings, folder: Path) -> None:
     fitting = [
         *("decoder", "alpha", "alpha_selection", "alpha_per", "noise_covariance", "rescale"),
         *("encoder", "norm_correction", "vdvae_latents", "roi_pictures"),
-        *("roi", "zscore", "extra_images", "legacy_test_statistics"),
+        *("roi", "zscore", "extra_images", "legacy_test_statistics", "average_training"),
         # The group level draws by some of the layers that were decoded.
         *(("layers",) if "group" not in settings.levels else ()),
     ]

@@ -50,7 +50,7 @@ class SavedDecoders:
         return self.standardiser.transform(responses, np.full(len(responses), NEW_RUN))
 
     def predict(
-        self, standardised: NDArray[np.floating], n_trials: NDArray[np.integer] | int = 1
+        self, standardised: NDArray[np.floating], n_trials: NDArray[np.number] | int = 1
     ) -> dict[str, NDArray[np.float32]]:
         """Latents (n_items, n_targets) by latent space, of standardised responses (n_items, n_voxels).
 

@@ -28,6 +28,7 @@ from bids_recon.outputs.tensor_files import in_memory
 from bids_recon.workflow.encoding import encode
 from bids_recon.workflow.modulation import Modulation
 from bids_recon.workflow.space_decoding import DecodedSpace, FoldData, decode_space, keeps_weights
+from bids_recon.workflow.training_means import averaged_like, trials_per_sample, with_mean_training
 
 # Bytes of the training latents of all spaces up to which they stay on the disk, for the next region.
 KEPT_ON_DISK = 32 * 2**30
@@ -118,6 +119,9 @@ class DecodingPlan:
     extra_images : sequence of pictures
     zscore : {"run", "all", "none"}
     average_trials : bool
+        Whether the test trials of a picture are one item.
+    average_training : bool
+        Whether the training trials of a picture are one sample of the fit.
     n_shuffles : int
     modulation : Modulation or None
         Gives the responses to training trials from BOLD and latents, in place of single-trial estimates.
@@ -134,6 +138,7 @@ class DecodingPlan:
     extra_images: Sequence[Image] = ()
     zscore: str = "run"
     average_trials: bool = True
+    average_training: bool = False
     n_shuffles: int = 20
     modulation: Modulation | None = None
     scratch: Path | None = None
@@ -186,10 +191,14 @@ def decode_region(
 def _decode_fold(
     responses: Responses, plan: DecodingPlan, fold: Fold, method: Method | None
 ) -> tuple[DecodedFold, Method]:
+    if not rows_of(responses.trials, TRAIN, fold.train).any():
+        raise DataError(f"fold {fold.name} of the split {plan.split.rule} has no training trials")
+    per_sample = 1.0
+    if plan.average_training:
+        per_sample = trials_per_sample(responses.trials, fold)
+        responses = with_mean_training(responses, fold)
     trials = responses.trials
     training = rows_of(trials, TRAIN, fold.train)
-    if not training.any():
-        raise DataError(f"fold {fold.name} of the split {plan.split.rule} has no training trials")
     ids = tuple(dict.fromkeys(trials.loc[training, "stimulus_id"]))
     if method is None:
         method = make_method(plan.method, plan.options)
@@ -211,7 +220,8 @@ def _decode_fold(
         X_train = standardiser.transform(modelled, runs[training])
     # One decomposition of the responses serves all latent spaces, and where it can all shuffles.
     work = SharedWork(X_train)
-    data = FoldData(X_train, rows, groups, X_test, items["n_trials"].to_numpy(), work, plan.scratch)
+    n_trials = averaged_like(items["n_trials"].to_numpy(), per_sample)
+    data = FoldData(X_train, rows, groups, X_test, n_trials, work, plan.scratch)
     orders = _shuffled_orders(plan, str(trials["subject"].iloc[0]), len(X_train))
     # What the fits of a shuffle share is large where there are many trials.
     kept = [work.branch() for _ in orders] if len(X_train) <= FEW_TRIALS else None

@@ -20,7 +20,13 @@ from bids_recon.methods.registry import make_method, method_class
 from bids_recon.outputs.names import label
 from bids_recon.workflow.analysis_files import remove_analyses
 from bids_recon.workflow.analysis_stage import regions_to_analyse, run_analyses
-from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
+from bids_recon.workflow.decoding import (
+    Decoded,
+    DecodingPlan,
+    decode,
+    decode_region,
+    rebuild_methods,
+)
 from bids_recon.workflow.latents_store import (
     read_decoded,
     read_regions,
@@ -36,6 +42,7 @@ from bids_recon.workflow.responses import ResponseResult
 from bids_recon.workflow.reuse import FLOOR, EarlierFit, decode_again
 from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
+from bids_recon.workflow.training_means import trials_per_sample
 from bids_recon.workflow.true_latents import TrueLatents
 from bids_recon.workflow.weight_hashes import weight_hashes
 
@@ -91,6 +98,7 @@ def run_method(
         PictureSequence(extra, read_picture),
         result.zscore,
         settings.average_trials,
+        settings.average_training,
         n_shuffles,
         result.modulation,
         scratch,
@@ -179,6 +187,7 @@ def _key(
             "decoders": [fingerprint(path) for path in earlier.files] if earlier else None,
             "zscore": decoding.zscore,
             "average_trials": decoding.average_trials,
+            "average_training": decoding.average_training,
             "n_shuffles": decoding.n_shuffles,
             "glm": result.estimates_key,
             "weights": weight_hashes(unfitted, unfitted.decoding_weights),
@@ -254,6 +263,7 @@ def _sidecar(
         else earlier.sidecar["Standardisation"],
         "LegacyTestStatistics": decoding.options.legacy_test_statistics,
         "AveragedTestTrials": settings.average_trials,
+        **_training_samples(settings, result, decoding, earlier),
         "Regions": {name: int(member.sum()) for name, member in result.responses.voxels.rois.items()},
         "Voxels": result.responses.voxels.n_voxels,
         "StimulusAttributes": {
@@ -264,6 +274,19 @@ def _sidecar(
         "MethodOptions": options_record(decoding.options),
         **_how_fitted(settings, plan, decoding, extra),
     }  # fmt: skip
+
+
+def _training_samples(
+    settings: Settings, result: ResponseResult, decoding: DecodingPlan, earlier: EarlierFit | None
+) -> dict[str, Any]:
+    """What one sample of the fit was."""
+    if earlier is not None:
+        return {name: earlier.sidecar.get(name) for name in ("AveragedTrainingTrials", "TrialsPerSample")}
+    trials, folds = result.responses.trials, decoding.split.folds
+    mean = (
+        {fold.name: trials_per_sample(trials, fold) for fold in folds} if settings.average_training else None
+    )
+    return {"AveragedTrainingTrials": settings.average_training, "TrialsPerSample": mean}
 
 
 def _how_fitted(

@@ -22,7 +22,7 @@ from bids_recon.dataset.stimulus_lookup import find_stimuli
 from bids_recon.dataset.stimulus_rules import SplitRule
 from bids_recon.dataset.stimulus_spec import StimulusSpec, load_stimulus_spec, preset_for_doi
 from bids_recon.dataset.trials import concatenate_trials, trials_from_table
-from bids_recon.errors import DataError, ExitCode, NothingSelectedError
+from bids_recon.errors import DataError, ExitCode, NothingSelectedError, UsageError
 from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
@@ -170,6 +170,8 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         elif settings.preprocess == "full":
             anatomy = find_anatomy(settings.bids_dir, subject, settings.bids_filters.get("t1w"))
         missing = missing_images(read, prepared, anatomy)
+    if settings.average_training:
+        _check_averaging(settings, bold=nsd is None and BETAS not in settings.derivatives)
     stimuli = nsd.stimuli if nsd else find_stimuli(trials, spec, settings.bids_dir, settings.stimuli)
     captions = () if settings.responses_only else caption_files(settings, spec, settings.method)
     stimuli = with_captions(stimuli, captions)
@@ -243,6 +245,17 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
         anatomy=anatomy,
         fmriprep=prepared,
     )
+
+
+def _check_averaging(settings: Settings, *, bold: bool) -> None:
+    """Refuse means of training trials where trials are standardised, or modelled, one run at a time."""
+    if (settings.zscore or ("run" if bold else "all")) == "run":
+        raise UsageError(
+            "--average-training makes means over runs, and responses are z-scored within each run",
+            remedy="Give --zscore all.",
+        )
+    if settings.glm == "parametric":
+        raise UsageError("--average-training has no meaning for --glm parametric, which models all trials")
 
 
 def _named_regions(requested: Sequence[str], found: Sequence[Region], nsd: bool) -> list[str]:

@@ -20,9 +20,15 @@ from bids_recon.methods.base import Method, MethodOptions
 from bids_recon.rois.grids import Grid, same_grid
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow.decoder_store import AGAIN, SavedDecoders, read_decoders
-from bids_recon.workflow.decoding import Decoded, DecodedFold, items_of_tests, rebuild_methods
+from bids_recon.workflow.decoding import (
+    Decoded,
+    DecodedFold,
+    items_of_tests,
+    rebuild_methods,
+)
 from bids_recon.workflow.latents_store import decoding_file, read_decoded
 from bids_recon.workflow.method_settings import check_method, options_of
+from bids_recon.workflow.training_means import averaged_like
 
 FLOOR = "responses to other pictures of the test set"
 
@@ -158,7 +164,8 @@ def decode_again(
     standardised = fit.decoders.standardise(responses.data)
     fold = split.folds[0]
     items, X = items_of_tests(responses.trials, standardised, fold, average, split.rule)
-    flat = fit.decoders.predict(X, items["n_trials"].to_numpy())
+    per_sample = (fit.sidecar.get("TrialsPerSample") or {}).get(fit.fold.name, 1.0)
+    flat = fit.decoders.predict(X, averaged_like(items["n_trials"].to_numpy(), per_sample))
     neutral = fit.decoders.predict(np.zeros_like(X[:1]))
     predicted, floor = {}, {}
     for name, space in fit.method.latent_spaces.items():

@@ -42,7 +42,7 @@ class FoldData:
         Stimulus ids.
     X_test : ndarray (n_items, n_voxels)
     n_trials : ndarray (n_items,)
-        Trials that were averaged into each test item.
+        Trials that were averaged into each test item, or so many times a sample of the fit.
     work : SharedWork
         Of `X_train`.
     scratch : Path or None
@@ -53,7 +53,7 @@ class FoldData:
     rows: NDArray[np.intp]
     groups: NDArray[Any]
     X_test: NDArray[np.floating]
-    n_trials: NDArray[np.integer]
+    n_trials: NDArray[np.number]
     work: SharedWork
     scratch: Path | None
 
@@ -159,7 +159,7 @@ def _fit_and_predict(
     return decoder if keep else None, summary | {"n_targets": n_targets}
 
 
-def predict(decoder: Decoder, X: NDArray[np.floating], n_trials: NDArray[np.integer]) -> NDArray[np.float32]:
+def predict(decoder: Decoder, X: NDArray[np.floating], n_trials: NDArray[np.number]) -> NDArray[np.float32]:
     """Latents (n_items, n_targets) of responses, each the mean of `n_trials` (n_items,) trials."""
     if isinstance(decoder, RescaledDecoder):
         return np.asarray(decoder.predict(X, n_trials), dtype=np.float32)

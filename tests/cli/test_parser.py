@@ -88,7 +88,7 @@ EXAMPLES = {
     "target": "alpha-per",
     "none": "rescale noise-covariance preprocess nuisance generator norm-correction",
     "": "skip-bids-validation skip-bids-validator responses-only no-average-trials legacy-test-statistics"
-    " stop-on-first-crash dry-run offline roi-pictures",
+    " stop-on-first-crash dry-run offline roi-pictures average-training",
     "drop": "on-leak",
     "all": "zscore",
     "cpu": "device",

@@ -85,14 +85,20 @@ def test_a_plan_and_what_is_missing(release: Path, tmp_path: Path, app: Callable
     assert "nsd_expdesign.mat" in called.err and "Traceback" not in called.err
     called = app(release, tmp_path / "out", "participant", "--participant-label", "03", *METHOD)
     assert called.code != 0 and "Traceback" not in called.err
+    one = ("--participant-label", "01", "--roi", "V1")
+    called = app(release, tmp_path / "mean", "participant", "--average-training", *one, *METHOD)
+    assert called.code == 0, called.err
+    stem = tmp_path / "mean/sub-01/decoder/sub-01_desc-eigenimage"
+    assert 2.5 < json.loads(Path(f"{stem}_decoder.json").read_text())["TrialsPerSample"]["0"] <= 3
     for words in (
+        ("--average-training", "--zscore", "run"),
         ("--glm", "lss"),
         ("--stimuli", tmp_path),
         ("-d", f"fmriprep={tmp_path}", f"nsd={release}"),
     ):
         called = app(release, tmp_path / "out", "participant", *words, *METHOD)
         assert called.code == 2, words
-        assert f"{words[0]}" in called.err or "fmriprep" in called.err
+        assert words[0] in called.err or "fmriprep" in called.err
 
 
 def test_damaged_files_are_named(release: Path, tmp_path: Path, app: Callable[..., Any]) -> None:

@@ -17,9 +17,16 @@ from bids_recon.outputs import scratch
 from bids_recon.outputs.tensor_files import in_memory
 from bids_recon.rois.selection import VoxelSelection
 from bids_recon.workflow import decoding, encoding
-from bids_recon.workflow.decoding import Decoded, DecodingPlan, decode, decode_region, rebuild_methods
+from bids_recon.workflow.decoding import (
+    Decoded,
+    DecodingPlan,
+    decode,
+    decode_region,
+    rebuild_methods,
+)
 from bids_recon.workflow.encoding import encode
 from bids_recon.workflow.scoring import TrueLatents, score
+from bids_recon.workflow.training_means import averaged_like, trials_per_sample, with_mean_training
 
 N_TRAIN, N_TEST, REPEATS, N_VOXELS = 30, 6, 3, 60
 SIZE = 8
@@ -233,3 +240,25 @@ def test_latents_on_the_disk_serve_all_regions_where_there_is_room(
     assert len(encoded) == n_encoded
     for part in parts:
         np.testing.assert_allclose(latents(part), latents(whole), rtol=1e-4, atol=1e-3)
+
+
+def test_means_of_training_trials_are_samples(experiment):
+    responses, plan = experiment
+    # The first ten training pictures were shown three times, the second and third time with more noise.
+    again = np.tile(np.arange(10), 2)
+    rng = np.random.default_rng(5)
+    noisy = responses.data[again] + rng.normal(0, 3, (20, N_VOXELS)).astype(np.float32)
+    trials = pd.concat([responses.trials, responses.trials.iloc[again]], ignore_index=True)
+    more = Responses(np.concatenate([responses.data, noisy]), trials, responses.voxels)
+    (fold,) = plan.split.folds
+    assert trials_per_sample(trials, fold) == pytest.approx((N_TRAIN + 20) / N_TRAIN)
+    means = with_mean_training(more, fold)
+    assert means.trials["stimulus_id"].tolist() == responses.trials["stimulus_id"].tolist()
+    expected = (responses.data[:10] + noisy[:10] + noisy[10:]) / 3
+    np.testing.assert_allclose(means.data[:10], expected, rtol=1e-5)
+    np.testing.assert_array_equal(means.data[10:], responses.data[10:])
+    # Decoding means is decoding what they are, but for what rescaling knows of their noise.
+    averaged, _ = decode(more, replace(plan, average_training=True))
+    by_hand, _ = decode(means, plan)
+    np.testing.assert_allclose(latents(averaged), latents(by_hand), rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(averaged_like(np.array([1, 3, 6]), 3.0), [1, 1, 2])
