@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,45 +33,31 @@ def seed_number(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Read a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
-    return value
+    return _number(text, math.isfinite, "a number of seconds")
 
 
 def finite_number(text: str) -> float:
     """Read a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number")
-    return value
+    return _number(text, math.isfinite, "a finite number")
 
 
 def fraction(text: str) -> float:
     """Read a number from zero to one."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from zero to one")
-    return value
+    return _number(text, lambda value: 0 <= value <= 1, "a number from zero to one")
 
 
 def positive_number(text: str) -> float:
     """Read a finite number above zero."""
+    return _number(text, lambda value: math.isfinite(value) and value > 0, "a number above zero")
+
+
+def _number(text: str, suits: Callable[[float], bool], what: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above zero")
+    if not suits(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
     return value
 
 

@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_recon.config import Settings
-from bids_recon.dataset.stimuli import PictureSequence, find_pictures, picture_hash, read_picture
-from bids_recon.dataset.stimulus_spec import names_file
+from bids_recon.dataset.stimuli import PictureSequence, find_pictures, read_picture
 from bids_recon.methods.base import Method
 from bids_recon.methods.registry import make_method, method_class
 from bids_recon.outputs.names import label
 from bids_recon.workflow.analysis_files import remove_analyses
 from bids_recon.workflow.analysis_stage import regions_to_analyse, run_analyses
+from bids_recon.workflow.decoder_sidecar import decoder_sidecar
 from bids_recon.workflow.decoding import (
     Decoded,
     DecodingPlan,
@@ -34,15 +34,13 @@ from bids_recon.workflow.latents_store import (
     write_decoded,
     write_regions,
 )
-from bids_recon.workflow.method_settings import method_options, options_record
-from bids_recon.workflow.nsd_source import nsd_release
+from bids_recon.workflow.method_settings import method_options
 from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.region_names import ALL
 from bids_recon.workflow.responses import ResponseResult
-from bids_recon.workflow.reuse import FLOOR, EarlierFit, decode_again
+from bids_recon.workflow.reuse import EarlierFit, decode_again
 from bids_recon.workflow.scoring import Scores, score
 from bids_recon.workflow.stage_cache import StageCache, fingerprint, region_hashes, stage_key
-from bids_recon.workflow.training_means import trials_per_sample
 from bids_recon.workflow.true_latents import TrueLatents
 from bids_recon.workflow.weight_hashes import weight_hashes
 
@@ -103,7 +101,7 @@ def run_method(
         result.modulation,
         scratch,
     )
-    sidecar = _sidecar(settings, plan, result, decoding, extra)
+    sidecar = decoder_sidecar(settings, plan, result, decoding, extra)
     stage, key = f"decode_{label(method)}", _key(settings, plan, result, decoding, extra, sidecar)
     if not cache.outputs(stage, key):
         if earlier is None:
@@ -234,87 +232,6 @@ def _score_region(
     ).metrics
     table = table[table["metric"].isin(ROI_METRICS)]
     return table.assign(method=decoding.method, roi=region.name, n_voxels=region.n_voxels)[ROI_COLUMNS]
-
-
-def _sidecar(
-    settings: Settings,
-    plan: ParticipantPlan,
-    result: ResponseResult,
-    decoding: DecodingPlan,
-    extra: list[Path],
-) -> dict[str, Any]:
-    earlier = plan.earlier.get(decoding.method)
-    return {
-        "Simulated": plan.simulated,
-        "StimulusSpec": _spec_to_load_again(settings, plan),
-        "Stimuli": [str(folder.absolute()) for folder in settings.stimuli],
-        "NsdRelease": str(release.root.absolute()) if (release := nsd_release(settings)) else None,
-        "Captions": [
-            str(file.absolute()) for file in plan.captions if method_class(decoding.method).uses_captions
-        ],
-        "Split": decoding.split.rule,
-        "Folds": {fold.name: {"train": len(fold.train), "test": {k: len(v) for k, v in fold.test.items()}}
-                  for fold in decoding.split.folds},
-        "LeakAuditPassed": plan.audit.passed if plan.audit else None,
-        "ResponsesFrom": plan.source,
-        "Estimator": settings.glm if plan.source == "bold" else "read",
-        "Standardisation": {"mode": result.zscore, "statistics": _statistics(settings)}
-        if earlier is None
-        else earlier.sidecar["Standardisation"],
-        "LegacyTestStatistics": decoding.options.legacy_test_statistics,
-        "AveragedTestTrials": settings.average_trials,
-        **_training_samples(settings, result, decoding, earlier),
-        "Regions": {name: int(member.sum()) for name, member in result.responses.voxels.rois.items()},
-        "Voxels": result.responses.voxels.n_voxels,
-        "StimulusAttributes": {
-            name: found for name in decoding.split.stimuli if (found := plan.stimuli.attributes(name))
-        },
-        "ExtraImages": len(extra),
-        "Seed": settings.seed,
-        "MethodOptions": options_record(decoding.options),
-        **_how_fitted(settings, plan, decoding, extra),
-    }  # fmt: skip
-
-
-def _training_samples(
-    settings: Settings, result: ResponseResult, decoding: DecodingPlan, earlier: EarlierFit | None
-) -> dict[str, Any]:
-    """What one sample of the fit was."""
-    if earlier is not None:
-        return {name: earlier.sidecar.get(name) for name in ("AveragedTrainingTrials", "TrialsPerSample")}
-    trials, folds = result.responses.trials, decoding.split.folds
-    mean = (
-        {fold.name: trials_per_sample(trials, fold) for fold in folds} if settings.average_training else None
-    )
-    return {"AveragedTrainingTrials": settings.average_training, "TrialsPerSample": mean}
-
-
-def _how_fitted(
-    settings: Settings, plan: ParticipantPlan, decoding: DecodingPlan, extra: list[Path]
-) -> dict[str, Any]:
-    """Where decoders come from: what they were trained on here, or the earlier run."""
-    if settings.decoders is not None:
-        return {"DecodersFrom": str(settings.decoders.absolute()), "Floor": FLOOR}
-    return {
-        "Floor": "decoders fitted on shuffled training responses",
-        "TrainingPictures": {
-            fold.name: {
-                name: plan.stimuli.content_hash(name) if plan.stimuli.stimuli[name].available else ""
-                for name in fold.train
-            }
-            | {f"extra pictures/{file.name}": picture_hash(read_picture(file)) for file in extra}
-            for fold in decoding.split.folds
-        },
-    }
-
-
-def _statistics(settings: Settings) -> str:
-    return "all trials, as published" if settings.legacy_test_statistics else "training trials"
-
-
-def _spec_to_load_again(settings: Settings, plan: ParticipantPlan) -> str:
-    given = settings.stimulus_spec
-    return str(Path(given).resolve()) if given and names_file(given) else plan.spec.name
 
 
 def _warnings(decoded: Decoded) -> list[str]:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bids_recon.config import Settings
 from bids_recon.dataset.anatomy import Anatomy, find_anatomy
-from bids_recon.dataset.events import RunReport, read_events, trials_of_run
-from bids_recon.dataset.layout import BoldRun, find_runs
+from bids_recon.dataset.events import RunReport
+from bids_recon.dataset.layout import BoldRun
 from bids_recon.dataset.leak_audit import LeakAudit, audit_leaks
 from bids_recon.dataset.nsd_layout import GRID
 from bids_recon.dataset.splits import BY_PATTERN, Split, default_rule, make_split, parse_split, test_only
@@ -21,9 +21,7 @@ from bids_recon.dataset.stimuli import StimulusSet, find_pictures, picture_hash,
 from bids_recon.dataset.stimulus_lookup import find_stimuli
 from bids_recon.dataset.stimulus_rules import SplitRule
 from bids_recon.dataset.stimulus_spec import StimulusSpec, load_stimulus_spec, preset_for_doi
-from bids_recon.dataset.trials import concatenate_trials, trials_from_table
 from bids_recon.errors import DataError, ExitCode, NothingSelectedError, UsageError
-from bids_recon.glm.beta_files import beta_files_of_one_space
 from bids_recon.preprocess.fmriprep import FmriprepRun
 from bids_recon.rois.masks import MaskSource, find_masks
 from bids_recon.rois.nsd_regions import GENERAL
@@ -45,8 +43,7 @@ from bids_recon.workflow.nsd_source import (
 )
 from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.reuse import EarlierFit, read_earlier_fits
-
-BETAS = "betas"
+from bids_recon.workflow.trial_sources import BETAS, trials_of_betas, trials_of_events
 
 
 @dataclass(frozen=True)
@@ -158,9 +155,9 @@ def plan_participant(settings: Settings, subject: str) -> ParticipantPlan:
     if nsd is not None:
         trials, space = nsd.trials, GRID
     elif BETAS in settings.derivatives:
-        trials, space = _from_betas(settings, subject, spec)
+        trials, space = trials_of_betas(settings, subject, spec)
     else:
-        runs, reports, trials, found = _from_events(settings, subject, spec)
+        runs, reports, trials, found = trials_of_events(settings, subject, spec)
         warnings += found
         read = [run for run, report in zip(runs, reports, strict=True) if report.n_trials]
         if (root := fmriprep_root(settings)) is not None:
@@ -296,63 +293,6 @@ def _rule(settings: Settings, spec: StimulusSpec, trials: pd.DataFrame, warnings
     rule = default_rule(trials)
     warnings.append("No --split was given: the stimuli are held out in folds, each tested once.")
     return rule
-
-
-def _from_betas(settings: Settings, subject: str, spec: StimulusSpec) -> tuple[pd.DataFrame, str | None]:
-    """Trials of responses that are read, and the space of these."""
-    files = beta_files_of_one_space(
-        settings.derivatives[BETAS], subject, settings.session_label or None, settings.task_id or None
-    )
-    tables = [trials_from_table(one.read_trials(), spec, subject=subject, file=one.trials) for one in files]
-    return concatenate_trials(tables), files[0].entities.get("space")
-
-
-def _from_events(
-    settings: Settings, subject: str, spec: StimulusSpec
-) -> tuple[list[BoldRun], list[RunReport], pd.DataFrame, list[str]]:
-    runs = find_runs(
-        settings.bids_dir,
-        [subject],
-        sessions=settings.session_label,
-        tasks=settings.task_id,
-        filters=settings.bids_filters.get("bold"),
-        database_dir=settings.bids_database_dir,
-    )[subject]
-    if not runs:
-        raise NothingSelectedError(
-            f"sub-{subject} has no runs with the sessions and tasks asked for", file=settings.bids_dir
-        )
-    kept: list[BoldRun] = []
-    reports: list[RunReport] = []
-    tables: list[pd.DataFrame] = []
-    warnings: list[str] = []
-    for run in runs:
-        if spec.rule_for(task=run.task, session=run.session) is None:
-            warnings.append(f"{run.name} is left out: {spec.name} says nothing of its task and session.")
-            continue
-        if run.events is None:
-            warnings.append(f"{run.name} is left out: it has no events.tsv.")
-            continue
-        table, report = trials_of_run(
-            read_events(run.events),
-            spec,
-            subject=subject,
-            session=run.session,
-            task=run.task,
-            run=run.run,
-            file=run.events,
-        )
-        kept.append(run)
-        reports.append(report)
-        tables.append(table)
-        warnings += report.messages
-    if not any(len(table) for table in tables):
-        raise NothingSelectedError(
-            f"sub-{subject} has no trials with pictures in {len(runs)} runs",
-            file=settings.bids_dir,
-            remedy="Check --task-id, --session-label and --stimulus-spec.",
-        )
-    return kept, reports, concatenate_trials(tables), warnings
 
 
 def _extra_hashes(folder: Path | None) -> dict[str, str] | None:

@@ -20,7 +20,7 @@ from bids_recon.workflow.estimates import Estimates, estimate_runs
 from bids_recon.workflow.joint_estimates import LIBRARY, estimate_jointly, estimate_with_modulation
 from bids_recon.workflow.modulation import PARAMETRIC, Modulation
 from bids_recon.workflow.nsd_source import NSD, nsd_responses, nsd_voxels
-from bids_recon.workflow.plan import BETAS, ParticipantPlan
+from bids_recon.workflow.plan import ParticipantPlan
 from bids_recon.workflow.preparation import prepare, unaligned
 from bids_recon.workflow.prepared import PreparedBold
 from bids_recon.workflow.region_requests import sort_requests
@@ -28,6 +28,7 @@ from bids_recon.workflow.reliability import reliability_of
 from bids_recon.workflow.response_files import write_estimates
 from bids_recon.workflow.reuse import on_voxels, voxels_of
 from bids_recon.workflow.stage_cache import StageCache
+from bids_recon.workflow.trial_sources import BETAS
 from bids_recon.workflow.voxels import refuse_atlases_of_betas, voxels_of_bold
 
 DEFAULT_SHIFT = 4.0

@@ -23,11 +23,12 @@ from bids_recon.workflow.modulation import check_parametric
 from bids_recon.workflow.nsd_source import nsd_release, source_description
 from bids_recon.workflow.page_context import ESTIMATED
 from bids_recon.workflow.participant import run_participant
-from bids_recon.workflow.plan import BETAS, exit_code_of, plan_participant
+from bids_recon.workflow.plan import exit_code_of, plan_participant
 from bids_recon.workflow.plan_text import plan_text
 from bids_recon.workflow.preparation import check_preparation
 from bids_recon.workflow.region_requests import sort_requests
 from bids_recon.workflow.responses import planned_voxels
+from bids_recon.workflow.trial_sources import BETAS
 
 # What libraries and the runs of one person take, roughly; one participant is always begun.
 MB_PER_PARTICIPANT = 2000
