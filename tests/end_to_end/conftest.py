@@ -40,8 +40,11 @@ def scoring_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def app(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Called]:
+def app(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., Called]:
     """Call `bids-recon` in this process, with its work folder in a temporary place."""
+    slow = request.node.get_closest_marker("slow") is not None
 
     def call(*argv: object) -> Called:
         capsys.readouterr()
@@ -49,7 +52,7 @@ def app(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Cal
         if "-w" not in words:
             words += ["-w", str(tmp_path / "work")]
         # Further processes import everything again, which takes longer than most of these runs.
-        if "--nprocs" not in words:
+        if "--nprocs" not in words and not slow:
             words += ["--nprocs", "1"]
         # Heads of the small data set lie still; preprocessing has tests of its own.
         if "--preprocess" not in words:
