@@ -218,7 +218,13 @@ def test_second_call_computes_nothing_again(app, tiny_original, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_killed_run_resumes(tiny_original, whole_run, tmp_path):
+def test_killed_run_resumes(tiny_original, tmp_path, scoring_network):
+    from bids_recon.cli.run import main
+
+    # A process of its own scores pictures by a network, as this run does.
+    whole = tmp_path / "whole"
+    given = [str(tiny_original), str(whole), "participant", "group", *common(tiny_original)]
+    assert main([*given, "-w", str(tmp_path / "w"), "--nprocs", "1", "--skip-bids-validation"]) == 0
     out, work = tmp_path / "out", tmp_path / "work"
     argv = [sys.executable, "-m", "bids_recon", str(tiny_original), str(out), "participant", "group"]
     argv += [*common(tiny_original), "-w", str(work), "--nprocs", "1", "--skip-bids-validation"]
@@ -232,7 +238,7 @@ def test_killed_run_resumes(tiny_original, whole_run, tmp_path):
     (out / "sub-01" / "decoder").mkdir(exist_ok=True, parents=True)
     (out / "sub-01" / "decoder" / ".tmp-left.json").write_text("half")
     assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
-    assert content(out) == content(whole_run)
+    assert content(out) == content(whole)
 
 
 @pytest.mark.parametrize(
