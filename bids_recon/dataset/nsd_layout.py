@@ -106,6 +106,8 @@ def open_release(root: Path) -> NsdRelease:
     release = NsdRelease(root)
     if not is_release(root):
         raise MissingInputError(
-            "there is no such file, so this is not NSD", file=release.design, remedy=_FETCH
+            "there is no such file, so this is not NSD",
+            file=release.design,
+            remedy=f"{_FETCH} Where it lies is said by --derivatives nsd=PATH.",
         )
     return release

@@ -110,12 +110,13 @@ class BrainDiffuser(Method):
             When there are none, and they are all that is left of the conditions.
         """
         del extra_images
-        if captions is not None and (bare := sum(not some for some in captions)):
+        captioned = captions is not None and any(captions)
+        if captioned and (bare := sum(not some for some in captions or ())):
             raise DataError(
                 f"{bare} of {len(images)} training pictures have no caption",
                 remedy="Complete the captions, or take the file away: without any, pictures alone are used.",
             )
-        self._set_captioned(captions is not None)
+        self._set_captioned(captioned)
 
     @property
     def _weight_of_text(self) -> float:

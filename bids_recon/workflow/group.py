@@ -40,7 +40,7 @@ from bids_recon.workflow.latents_store import (
     read_regions,
 )
 from bids_recon.workflow.method_settings import check_method, options_of
-from bids_recon.workflow.nsd_source import NSD, nsd_pictures, source_description
+from bids_recon.workflow.nsd_source import NSD, nsd_pictures, nsd_release, source_description
 from bids_recon.workflow.page_context import run_context
 from bids_recon.workflow.rating_pages import write_rating_pages
 from bids_recon.workflow.region_names import ALL, shown_method
@@ -295,8 +295,9 @@ def _stimuli(
         name: known for one in sidecars for name, known in one.get("StimulusAttributes", {}).items()
     }
     if release := sidecar.get("NsdRelease"):
-        given = {NSD: Path(release), **settings.derivatives}
-        stimuli = nsd_pictures(replace(settings, derivatives=given), shown["stimulus_id"])
+        if nsd_release(settings) is None:
+            settings = replace(settings, derivatives={**settings.derivatives, NSD: Path(release)})
+        stimuli = nsd_pictures(settings, shown["stimulus_id"])
     else:
         stimuli = look_up(shown, spec, settings.bids_dir, folders, attributes)
     before = list(dict.fromkeys(file for one in sidecars for file in one.get("Captions", ())))

@@ -93,3 +93,22 @@ def test_captions_are_there_for_all_or_for_none(tmp_path: Path) -> None:
     strangers = with_captions(bare, [table(tmp_path / "d.tsv", ("z.png", "a zebra"))])
     (warning,) = check_captions(["brain-diffuser"], strangers, ids, [tmp_path / "d.tsv"])
     assert "d.tsv knows none of the pictures" in warning
+
+
+@pytest.mark.parametrize(
+    ("captions", "encoded"),
+    [(None, False), ([(), ()], False), ([("a dog",), ("a cat", "a pet")], True)],
+)
+def test_a_method_knows_whether_it_was_fitted_with_captions(captions: Any, encoded: bool) -> None:
+    fitted = BrainDiffuser()
+    fitted.fit_latent_spaces([np.zeros((2, 2, 3), np.uint8)] * 2, (), captions)
+    assert fitted.encodes_captions is encoded
+    again = BrainDiffuser()
+    again.load_state(fitted.state())
+    assert again.encodes_captions is encoded
+    assert again.choices["text_strength"] == (0.4 if encoded else 0.0)
+
+
+def test_some_captions_are_too_few() -> None:
+    with pytest.raises(DataError, match="1 of 2 training pictures have no caption"):
+        BrainDiffuser().fit_latent_spaces([np.zeros((2, 2, 3), np.uint8)] * 2, (), [("a dog",), ()])
