@@ -154,6 +154,10 @@ class _Drawn:
     warnings: list[str] = field(default_factory=list)
     sidecars: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def warn(self, texts: Sequence[str]) -> None:
+        """Add warnings, each once: people of one method have many in common."""
+        self.warnings += [text for text in texts if text not in self.warnings]
+
 
 def _draw(
     settings: Settings,
@@ -181,8 +185,8 @@ def _draw(
             latents, seed = one.decoded, options[next(iter(one.leads.values()))].seed
             methods = _methods(method, one, options)
             drawn.choices.setdefault(method, next(iter(methods.values())).choices)
-            found = check_fitted_captions(method, methods, stimuli, latents.items["stimulus_id"], captions)
-            drawn.warnings += [text for text in found if text not in drawn.warnings]
+            shown = latents.items["stimulus_id"]
+            drawn.warn(check_fitted_captions(method, methods, stimuli, shown, captions))
             if not method_class(method).quick_render:
                 folder = settings.work_dir / "pictures" / label(method)
                 methods = {fold: RememberedPictures(one, folder) for fold, one in methods.items()}
@@ -218,11 +222,10 @@ def _draw(
             steps = steps_of_items(latents, methods, seed)
             n_items, n_shown = len(latents.items), len(rows_shown(latents.items))
             if n_shown < n_items:
-                text = f"This page shows {n_shown} of {n_items} pictures of each person and method."
-                drawn.warnings += [] if text in drawn.warnings else [text]
+                drawn.warn([f"This page shows {n_shown} of {n_items} pictures of each person and method."])
             drawn.gallery += gallery_items(person, shown_method(method, region), latents, scores, seen, steps)
     if settings.samples > 1 and not method_class(method).draws_at_random:
-        drawn.warnings.append(f"{method} draws one picture of each response: its samples would be the same.")
+        drawn.warn([f"{method} draws one picture of each response: its samples would be the same."])
     analysed = analyse_group(settings.output_dir, settings.work_dir, method, decoded, options)
     drawn.weights.append(analysed.weights)
     drawn.synthetic += analysed.pictures
