@@ -38,6 +38,13 @@ from bids_recon.weights.store import find_weight
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
+TEXT_WEIGHTS = tuple(
+    f"{VERSATILE_DIFFUSION}/{part}"
+    for part in ("text_encoder", "text_encoder/config", "tokenizer/vocab", "tokenizer/merges")
+)
+"""Names in the manifest of what `load_clip_text` reads."""
+VISION_WEIGHTS = tuple(f"{VERSATILE_DIFFUSION}/{part}" for part in ("image_encoder", "image_encoder/config"))
+"""Names in the manifest of what `load_clip_vision` reads."""
 PREPROCESSING = 1
 """Goes up when texts or pictures reach the networks in another way: old latents are then not used again."""
 
@@ -168,19 +175,18 @@ def load_clip_text(device: torch.device, weights: Path | None = None) -> ClipTex
     DataError
         When one is damaged, or belongs to another network.
     """
-    names = ("text_encoder", "text_encoder/config", "tokenizer/vocab", "tokenizer/merges")
-    return _load_text(device, weights, *_files(names, weights))
+    return _load_text(device, weights, *_files(TEXT_WEIGHTS, weights))
 
 
 def load_clip_vision(device: torch.device, weights: Path | None = None) -> ClipVision:
     """Load the picture encoder of Versatile Diffusion; see `load_clip_text`."""
-    return _load_vision(device, weights, *_files(("image_encoder", "image_encoder/config"), weights))
+    return _load_vision(device, weights, *_files(VISION_WEIGHTS, weights))
 
 
 def _files(
     names: Sequence[str], weights: Path | None
 ) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...]]:
-    files = tuple(find_weight(f"{VERSATILE_DIFFUSION}/{name}", weights) for name in names)
+    files = tuple(find_weight(name, weights) for name in names)
     return files, tuple(file_state(file) for file in files)
 
 

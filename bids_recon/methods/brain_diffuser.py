@@ -16,7 +16,12 @@ from torch import Tensor
 from bids_recon.decoders.device import find_device, to_device
 from bids_recon.errors import DataError, UsageError
 from bids_recon.latents.base import Captions, Image, LatentSpace
-from bids_recon.latents.clip_encoders import load_clip_text, load_clip_vision
+from bids_recon.latents.clip_encoders import (
+    TEXT_WEIGHTS,
+    VISION_WEIGHTS,
+    load_clip_text,
+    load_clip_vision,
+)
 from bids_recon.latents.clip_text import ClipTextSpace
 from bids_recon.latents.clip_vision import ClipVisionSpace
 from bids_recon.latents.vdvae_space import LATENT_BLOCKS, VdvaeSpace, load_vdvae
@@ -28,13 +33,6 @@ from bids_recon.methods.versatile_diffusion_weights import NETWORK_WEIGHTS, load
 from bids_recon.models.vdvae import latent_length
 from bids_recon.models.versatile_diffusion import VersatileDiffusion
 
-CLIP_WEIGHTS = tuple(
-    f"versatile-diffusion/{part}"
-    for part in (
-        *("text_encoder", "text_encoder/config", "tokenizer/vocab", "tokenizer/merges"),
-        *("image_encoder", "image_encoder/config"),
-    )
-)
 ALPHAS = {"vdvae": 50_000.0, "clip-vision": 60_000.0, "clip-text": 100_000.0}
 """Penalties of the authors' code, for responses of unit variance and 8,859 training pictures."""
 _CAPTIONED = "captioned"
@@ -78,7 +76,7 @@ class BrainDiffuser(Method):
     @property
     def decoding_weights(self) -> tuple[str, ...]:
         """Those of the latent spaces."""
-        return ("vdvae", *CLIP_WEIGHTS)
+        return ("vdvae", *TEXT_WEIGHTS, *VISION_WEIGHTS)
 
     @property
     def encodes_captions(self) -> bool:

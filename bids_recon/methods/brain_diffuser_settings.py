@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bids_recon.errors import UsageError
-from bids_recon.methods.dual_guidance import GuidanceSettings
+from bids_recon.latents.vdvae_space import DRAWS, GUESSES
+from bids_recon.methods.dual_guidance import STARTS, GuidanceSettings
+from bids_recon.models.ddim import DdimSchedule
 
-DRAWS = ("mean", "sample")
 PARTS = ("vdvae", "clip-text", "clip-vision", "diffusion")
-STARTS = ("published", "diffusers")
-TIMESTEPS = 1000
-"""Of the training of Versatile Diffusion, which steps are taken from."""
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -75,7 +73,7 @@ class BrainDiffuserSettings:
         chosen = cls(**given)
         for name, choices in (
             ("vdvae_latents", DRAWS),
-            ("vdvae_guess", DRAWS),
+            ("vdvae_guess", GUESSES),
             ("vd_start", STARTS),
             ("precision", PRECISIONS),
         ):
@@ -93,7 +91,8 @@ class BrainDiffuserSettings:
         if "diffusion" in left_out and len(left_out) > 1:
             raise UsageError("--ablate diffusion goes with nothing else: the first guess is all that is left")
         if "diffusion" not in left_out:
-            chosen.guidance.check_steps(TIMESTEPS)
+            # More steps than the published schedule has are found before anything is loaded.
+            chosen.guidance.timesteps(DdimSchedule.from_config({}))
         return chosen
 
     @property

@@ -86,19 +86,6 @@ class GuidanceSettings:
                 remedy="Give a larger strength, or more steps.",
             )
 
-    def check_steps(self, n_timesteps: int) -> None:
-        """Refuse more steps than a network has timesteps.
-
-        Raises
-        ------
-        UsageError
-        """
-        if self.steps >= n_timesteps:
-            raise UsageError(
-                f"{self.steps} steps cannot be taken through {n_timesteps} timesteps",
-                remedy=f"Give --steps from 1 to {n_timesteps - 1}.",
-            )
-
     @property
     def steps_taken(self) -> int:
         """Steps that a first guess goes through."""

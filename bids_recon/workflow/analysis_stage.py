@@ -13,8 +13,7 @@ from bids_recon.glm.responses import Responses
 from bids_recon.methods.base import Method
 from bids_recon.rois.eccentricity import find_eccentricity
 from bids_recon.workflow.analyses import ChosenRegions, FittedMethod, analyse_participant, choose_regions
-from bids_recon.workflow.decoding import DecodingPlan
-from bids_recon.workflow.encoding import encode
+from bids_recon.workflow.decoding import DecodingPlan, training_latents
 from bids_recon.workflow.latents_store import read_decoded
 from bids_recon.workflow.nsd_source import nsd_release
 from bids_recon.workflow.responses import ResponseResult
@@ -81,7 +80,7 @@ def run_analyses(
     subject = str(result.responses.trials["subject"].iloc[0])
     decoded, sidecar = read_decoded(settings.output_dir, subject, decoding.method)
 
-    def training_latents(fold: str, space: str) -> NDArray[np.floating]:
+    def of_fold(fold: str, space: str) -> NDArray[np.floating]:
         return true_training_latents(result.responses, decoding, methods[fold], fold, space)
 
     fitted = FittedMethod(
@@ -92,7 +91,7 @@ def run_analyses(
         decoded,
         sidecar,
         methods,
-        training_latents,
+        of_fold,
     )
     return analyse_participant(fitted, settings.analyses, regions, cache, key)
 
@@ -106,9 +105,4 @@ def true_training_latents(
     """
     trials, (own,) = responses.trials, [one for one in decoding.split.folds if one.name == fold]
     ids = tuple(dict.fromkeys(trials.loc[rows_of(trials, TRAIN, own.train), "stimulus_id"]))
-    known = decoding.encoded.get((method.latent_spaces[space].identity, ids))
-    if known is not None:
-        return known
-    images, captions = decoding.stimuli.images(ids), decoding.stimuli.captions(ids)
-    latents = encode(method, space, images, decoding.scratch, captions)[space]
-    return latents.reshape(len(latents), -1)
+    return training_latents(decoding, method, space, ids)

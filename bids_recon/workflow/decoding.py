@@ -215,7 +215,7 @@ def _decode_fold(
     if plan.modulation is not None:
         (name,) = spaces
         modelled = plan.modulation.responses(
-            training, _true_latents(plan, method, name, ids)[rows], responses.voxels
+            training, training_latents(plan, method, name, ids)[rows], responses.voxels
         )
         X_train = standardiser.transform(modelled, runs[training])
     # One decomposition of the responses serves all latent spaces, and where it can all shuffles.
@@ -229,7 +229,7 @@ def _decode_fold(
     decoded: dict[str, DecodedSpace] = {}
     for name, space in spaces.items():
         shuffles = zip(orders, kept or [work.branch() for _ in orders], strict=True)
-        latents = _true_latents(plan, method, name, ids)
+        latents = training_latents(plan, method, name, ids)
         make = partial(method.make_decoder, name)
         decoded[name] = decode_space(data, make, latents, space.shape, list(shuffles), keep=keep)
     fitted = DecodedFold(
@@ -257,7 +257,7 @@ def _shuffled_orders(plan: DecodingPlan, subject: str, n_trials: int) -> list[ND
     ]
 
 
-def _true_latents(
+def training_latents(
     plan: DecodingPlan, method: Method, space: str, ids: tuple[str, ...]
 ) -> NDArray[np.floating]:
     """Latents (n_ids, n_targets) of pictures; kept for the next region of one fold, where there is room."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bids_recon.analysis.roi_weights import mean_over_people
 from bids_recon.errors import DataError
 from bids_recon.methods.base import Method, MethodOptions
-from bids_recon.methods.seeds import picture_seed
+from bids_recon.methods.seeds import picture_seeds
 from bids_recon.outputs.atomic import write_png
 from bids_recon.outputs.names import label, unique_labels
 from bids_recon.report.pictures import thumbnail
@@ -145,7 +145,7 @@ def _draw(
         ready.append(_Drawable(AVERAGE, regions, latents, methods[lead], options[lead].seed))
     labels = unique_labels(dict.fromkeys(name for one in ready for name in one.regions["roi"]))
     for one in ready:
-        seeds = np.array([picture_seed(one.seed, f"{FOLDER} {roi}") for roi in one.regions["roi"]], np.uint64)
+        seeds = picture_seeds(one.seed, (f"{FOLDER} {roi}" for roi in one.regions["roi"]))
         pictures = one.method.render(one.latents, seeds)
         for row, picture, seed in zip(one.regions.to_dict("records"), pictures, seeds, strict=True):
             roi = str(row["roi"])

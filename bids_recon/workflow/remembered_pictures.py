@@ -16,7 +16,7 @@ from bids_recon.dataset.stimuli import picture_hash
 from bids_recon.errors import DataError, MissingInputError
 from bids_recon.latents.base import Captions, Image, LatentSpace
 from bids_recon.methods.base import Decoder, Method
-from bids_recon.methods.seeds import picture_seed
+from bids_recon.methods.seeds import picture_seeds
 from bids_recon.outputs.atomic import write_safetensors
 from bids_recon.outputs.tensor_files import open_tensors
 from bids_recon.report.films import EDGE
@@ -212,8 +212,6 @@ def steps_of_items(
         method = methods[fold.name]
         if not isinstance(method, RememberedPictures):
             return []
-        seeds = np.array(
-            [picture_seed(run_seed, name) for name in fold.items["stimulus_id"]], dtype=np.uint64
-        )
+        seeds = picture_seeds(run_seed, fold.items["stimulus_id"])
         found += method.thumbnails(fold.predicted, seeds, EDGE)
     return found if any(found) else []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_recon.methods.base import Method
-from bids_recon.methods.seeds import picture_seed, sample_seeds
+from bids_recon.methods.seeds import picture_seeds, sample_seeds
 from bids_recon.workflow.decoding import Decoded
 
 # Items whose pictures are asked for at a time: a method may draw them in smaller batches.
@@ -35,9 +35,7 @@ class Samples:
         self, decoded: Decoded, methods: Mapping[str, Method], run_seed: int, n_samples: int
     ) -> None:
         self._decoded, self._methods, self.n_samples = decoded, methods, n_samples
-        self._seeds = np.array(
-            [picture_seed(run_seed, name) for name in decoded.items["stimulus_id"]], dtype=np.uint64
-        )
+        self._seeds = picture_seeds(run_seed, decoded.items["stimulus_id"])
         self._places = [(fold, row) for fold in decoded.folds for row in range(len(fold.items))]
 
     def draw(self) -> None:

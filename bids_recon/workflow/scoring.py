@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bids_recon.dataset.stimuli import StimulusSet
 from bids_recon.methods.base import Method
-from bids_recon.methods.seeds import picture_seed
+from bids_recon.methods.seeds import picture_seeds
 from bids_recon.metrics.identification import correlation_matrix, two_way_a
 from bids_recon.metrics.network_features import FeatureScorer
 from bids_recon.metrics.permutation import permuted_scores
@@ -108,7 +108,7 @@ def score(
     parts = {test.name: list(_score_latents(decoded, truths, test, seed)) for test in tests}
     reconstructed = ceiling = None
     if pictures:
-        seeds = np.array([picture_seed(seed, name) for name in items["stimulus_id"]], dtype=np.uint64)
+        seeds = picture_seeds(seed, items["stimulus_id"])
         n_drawn = decoded.n_shuffles if picture_shuffles is None else picture_shuffles
         n_drawn = min(n_drawn, decoded.n_shuffles)
         scorers = {test.name: _picture_scorer(test, stimuli, networks) for test in tests}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from random_checkpoints import random_network
 from torch import Tensor
 
 from bids_recon.errors import DataError, MissingInputError
@@ -27,23 +27,9 @@ FILE = "imagenet64-iter-1600000-model-ema.th"
 LENGTH = 91168
 
 
-def random_network(width: int = 4, seed: int = 0) -> Vdvae:
-    network, generator = Vdvae(width), torch.Generator().manual_seed(seed)
-    for key, value in network.state_dict().items():
-        draw = torch.randn(value.shape, generator=generator)
-        scale = math.sqrt(1 / max(1, math.prod(value.shape[1:]))) if key.endswith("weight") else 0.3
-        value.copy_(draw * scale)
-        # Of so many blocks, each may change little, or deviations explode.
-        if key.endswith(".enc.c4.weight"):
-            value[16:] *= 0.1
-        elif key.endswith(("c4.weight", "z_proj.weight")):
-            value *= 0.1
-    return network
-
-
 @pytest.fixture(scope="module")
 def loaded() -> LoadedVdvae:
-    return LoadedVdvae(random_network(), "random", CPU)
+    return LoadedVdvae(random_network(4), "random", CPU)
 
 
 def pictures(n: int, size: int = 64, seed: int = 0) -> list[NDArray[np.uint8]]:

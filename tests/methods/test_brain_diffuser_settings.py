@@ -43,7 +43,7 @@ def test_weight_of_text_after_ablation(ablate: Any, weight: float) -> None:
         ({"ablate": ("diffusion", "vdvae")}, "goes with nothing else"),
         ({"strength": 0.01, "steps": 50}, "a strength of 0.01 leaves none of 50 steps"),
         ({"strength": 0.0}, "the strength of diffusion is 0.0"),
-        ({"steps": 1000}, "1000 steps cannot be taken through 1000 timesteps"),
+        ({"steps": 1000}, "1000 steps cannot be taken through the 1000 timesteps of the network"),
         ({"vdvae_latents": "median"}, "vdvae_latents of the method brain-diffuser is 'median'"),
         ({"precision": "int8"}, "Choose one of: auto, float32, bfloat16, float16"),
     ],

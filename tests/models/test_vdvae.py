@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_checkpoints import random_network
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,20 +18,6 @@ from bids_recon.models.vdvae import Gaussian, Noise, Vdvae, latent_length
 ENCODER = "64x11,64d2,32x20,32d2,16x9,16d2,8x8,8d2,4x7,4d4,1x5"
 DECODER = "1x2,4m1,4x3,8m4,8x7,16m8,16x15,32m16,32x31,64m32,64x12"
 SIDES = [1] * 2 + [4] * 4 + [8] * 8 + [16] * 16 + [32] * 32 + [64] * 13
-
-
-def random_network(width: int = 8, seed: int = 0) -> Vdvae:
-    network, generator = Vdvae(width), torch.Generator().manual_seed(seed)
-    for key, value in network.state_dict().items():
-        draw = torch.randn(value.shape, generator=generator)
-        scale = math.sqrt(1 / max(1, math.prod(value.shape[1:]))) if key.endswith("weight") else 0.3
-        value.copy_(draw * scale)
-        # Of so many blocks, each may change little, or deviations explode.
-        if key.endswith(".enc.c4.weight"):
-            value[16:] *= 0.1
-        elif key.endswith(("c4.weight", "z_proj.weight")):
-            value *= 0.1
-    return network
 
 
 def random_levels(n: int, seed: int = 0) -> Tensor:
@@ -118,7 +105,7 @@ def test_the_pass_of_means_is_that_of_a_computation_by_hand() -> None:
 
 
 def test_all_means_of_the_posteriors_lead_back_to_the_features_of_their_own_pass() -> None:
-    network, levels = random_network(), random_levels(2)
+    network, levels = random_network(8), random_levels(2)
     activations = network.activations(levels)
     latents, maps = network.walk(
         2, lambda number, values, prior: network.posterior(number, values, activations).mean
@@ -164,7 +151,7 @@ def test_noise_is_asked_for_in_the_order_of_the_blocks_that_are_drawn() -> None:
 
 
 def test_samples_deviate_as_their_posteriors_say() -> None:
-    network, levels = random_network(), random_levels(1)
+    network, levels = random_network(8), random_levels(1)
     activations, seen = network.activations(levels), {}
 
     def record(number: int, values: Tensor, prior: Gaussian) -> Tensor:
